@@ -1,0 +1,30 @@
+"The package's metadata, read from settings.ini; the code is written in nbs/ and exported to bearclf/."
+from configparser import ConfigParser
+from pathlib import Path
+from setuptools import setup
+
+parser = ConfigParser(delimiters=['='])
+parser.read(Path(__file__).with_name('settings.ini'), encoding='utf-8')
+cfg = parser['DEFAULT']
+train = cfg['train_requirements'].split()
+
+setup(
+    name=cfg['lib_name'],
+    version=cfg['version'],
+    description=cfg['description'],
+    long_description=Path(__file__).with_name('README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    author=cfg['author'],
+    author_email=cfg['author_email'],
+    url=cfg['git_url'],
+    license='Apache-2.0',
+    keywords=cfg['keywords'],
+    packages=['bearclf'],
+    package_data={'bearclf': ['models/*.onnx']},
+    python_requires='>=' + cfg['min_python'],
+    install_requires=cfg['requirements'].split(),
+    extras_require={'train': train, 'dev': train + cfg['dev_requirements'].split()},
+    entry_points={'console_scripts': cfg['console_scripts'].split()},
+    classifiers=['Programming Language :: Python :: 3', 'Framework :: Jupyter'],
+    zip_safe=False,
+)
