@@ -5,24 +5,24 @@
 # %% auto #0
 __all__ = ['predict', 'train', 'verify_images', 'sample', 'info', 'main']
 
-# %% ../nbs/06_cli.ipynb #62432e81
+# %% ../nbs/06_cli.ipynb #ed0ca3a0
 import argparse, csv, json, os, shlex, sys, warnings
 from contextlib import redirect_stdout
 from pathlib import Path
 
 from . import __version__
-from .data import BearclfError, DataError, check_trainable, iter_pictures, read_labels, sample_images, verify, whole_file
+from .data import (BearclfError, DataError, check_trainable, check_writable, iter_pictures, read_labels, sample_images, verify,
+                          whole_file)
 
-# %% ../nbs/06_cli.ipynb #36122936
+# %% ../nbs/06_cli.ipynb #a7972479
 def _pictures(paths):
     "Every picture that `paths`, files or folders, stand for. Raises `DataError` for a folder without any."
+    for path in filter(os.path.isdir, paths): # before the first is classified
+        if next(iter_pictures(path, closed=True), None) is None:
+            raise DataError(f"There are no pictures in the folder {path}; give one that holds .jpg, .png, .webp or .heic files.")
     for path in paths:
-        if not os.path.isdir(path):
-            yield Path(path) # classified whatever its suffix; that it does not exist is an answer too
-            continue
-        found = False
-        for found in iter_pictures(path): yield found
-        if not found: raise DataError(f"There are no pictures in the folder {path}; give one that holds .jpg, .png, .webp or .heic files.")
+        if os.path.isdir(path): yield from iter_pictures(path, closed=True)
+        else: yield Path(path) # whatever its suffix; that it does not exist is an answer too
 
 def predict(args):
     "Classify files and folders; 1 if any could not be read."
@@ -45,13 +45,12 @@ def predict(args):
         else: print(r.file, r.prediction, sep='\t')
     return int(failed > 0)
 
-# %% ../nbs/06_cli.ipynb #5a692e9b
+# %% ../nbs/06_cli.ipynb #1fabc3e2
 def train(args):
     "Train on a folder of labelled pictures and write a model file; 130 if Ctrl-C ended it early."
     from bearclf.inference import Classifier
-    out = Path(args.out)
+    out = check_writable(args.out)
     if out.exists(): raise BearclfError(f"{out} exists already; give another name with --out, or move it away.")
-    if not out.parent.is_dir(): raise BearclfError(f"The folder {out.parent} for the model does not exist; make it, or choose another with --out.")
     if args.epochs < 1: raise BearclfError(f"--epochs is {args.epochs}; give 1 or more.")
     check_trainable(read_labels(args.images), single=args.single)
     try:
@@ -60,11 +59,14 @@ def train(args):
             from bearclf import multilabel
     except ModuleNotFoundError as e:
         raise BearclfError(f"Training needs the package {e.name}, which is not installed; install it with: pip install 'bearclf[train]'") from None
+    except (ImportError, OSError, RuntimeError) as e: # such as torch and torchvision of different builds
+        raise BearclfError(f"The packages for training do not fit together ({' '.join(str(e).split())[:200]}); "
+                           "install them anew, in a new environment, with: pip install 'bearclf[train]'") from None
     with redirect_stdout(sys.stderr), warnings.catch_warnings(): # progress is not the result
         warnings.simplefilter('ignore') # of torch and fastai among themselves
         scores = multilabel.train(args.images, out, arch=args.arch, epochs=args.epochs, single=args.single, command=args.command_line)
     print(scores.round(3).to_string())
-    return 130 if Classifier(out).card.to_dict().get('stopped_early') else 0
+    return 130 if Classifier(out).card.stopped_early else 0
 
 # %% ../nbs/06_cli.ipynb #e52877d4
 def verify_images(args):
@@ -84,7 +86,7 @@ def info(args):
     print(json.dumps(Classifier(args.model).card.to_dict(), indent=1))
     return 0
 
-# %% ../nbs/06_cli.ipynb #9ce1ccdd
+# %% ../nbs/06_cli.ipynb #9a91a9e4
 def _parser():
     parser = argparse.ArgumentParser(prog='bearclf', description='Tell which kinds of bear are in photographs: black bear, grizzly, teddy, several '
                                      'at once, or none.', epilog='bearclf COMMAND --help shows an example of each.')
@@ -130,7 +132,8 @@ def main(
     args = _parser().parse_args(argv)
     args.command_line = shlex.join(['bearclf', *argv])
     try:
-        sys.stdout.reconfigure(errors='surrogateescape') # a file's name, whatever its bytes
+        if hasattr(sys.stdout, 'reconfigure'): # a file's name, whatever its bytes
+            sys.stdout.reconfigure(encoding=None if sys.stdout.isatty() else 'utf-8', errors='surrogateescape')
         code = args.function(args)
         sys.stdout.flush()
         return code

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'OTHER', 'MAX_PIXELS', 'DECODE_SIDE', 'LABELS_CSV', 'DUPLICATE_DISTANCE', 'BearclfError', 'PictureError',
-           'DataError', 'whole_file', 'open_picture', 'is_picture', 'iter_pictures', 'picture_files', 'Labelled',
-           'label_name', 'read_labels', 'data_hash', 'draw', 'Record', 'Source', 'Drawn', 'sample_images',
+           'DataError', 'whole_file', 'check_writable', 'open_picture', 'is_picture', 'iter_pictures', 'picture_files',
+           'Labelled', 'label_name', 'read_labels', 'data_hash', 'draw', 'Record', 'Source', 'Drawn', 'sample_images',
            'images_path', 'companion_path', 'hash_pictures', 'near_duplicates', 'Trouble', 'Duplicates', 'Report',
            'verify', 'check_trainable', 'LabelCount', 'Summary', 'summary']
 
@@ -43,21 +43,31 @@ def _shown(name) -> str:
     "`name` fit for a one-line message, even if the file system's name for it is not."
     return ''.join(c if c.isprintable() else '?' for c in str(name))
 
-# %% ../nbs/00_data.ipynb #5a68c79f
+# %% ../nbs/00_data.ipynb #de64de8e
 @contextmanager
 def whole_file(
     path:str|Path # the file to make; an older one is replaced when the new one is whole
 ):
     "A temporary path to write to, which becomes `path` if no error comes. `DataError` where no file can be made."
-    path = Path(path)
-    if not path.parent.is_dir(): raise DataError(f'There is no folder {_shown(path.parent)} to write {_shown(path.name)} to; make it first.')
-    if path.is_dir(): raise DataError(f'{_shown(path)} is a folder; give the name of a file.')
-    if not os.access(path.parent, os.W_OK): raise DataError(f'The folder {_shown(path.parent)} may not be written to by you.')
-    part = path.with_name(f'.{path.name}.{os.getpid()}-{threading.get_ident()}.part')
+    path = check_writable(path)
+    part = path.with_name(f'.{path.name[:200]}.{os.getpid()}-{threading.get_ident()}.part')
     try:
         yield part
         os.replace(part, path)
-    finally: part.unlink(missing_ok=True)
+    except OSError as e: raise DataError(f'{_shown(path)} can not be written ({e.strerror or e}).') from e
+    finally:
+        if part.exists(): part.unlink()
+
+def check_writable(
+    path:str|Path # the file to make
+)->Path: # where it will lie: links followed
+    "`DataError` where no file can be made: no such folder, one that may not be written to, or something that is no file in its place."
+    path = Path(os.path.realpath(path))
+    if not path.parent.is_dir(): raise DataError(f'There is no folder {_shown(path.parent)} to write {_shown(path.name)} to; make it first.')
+    if path.is_dir(): raise DataError(f'{_shown(path)} is a folder; give the name of a file.')
+    if os.path.exists(path) and not path.is_file(): raise DataError(f'{_shown(path)} is no regular file; give the name of a file.')
+    if not os.access(path.parent, os.W_OK): raise DataError(f'The folder {_shown(path.parent)} may not be written to by you.')
+    return path
 
 # %% ../nbs/00_data.ipynb #26b03198
 _FORMATS = ('JPEG', 'PNG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'JPEG2000', 'PPM', 'AVIF')
@@ -90,7 +100,7 @@ def _open_header(f, name):
     if im.width*im.height > MAX_PIXELS: raise _too_large(name)
     return im
 
-# %% ../nbs/00_data.ipynb #0168a10c
+# %% ../nbs/00_data.ipynb #09f67f3f
 def _to_8bit(im):
     "Modes with more than 8 bits for a grey pixel (`I;16`, `I`, `F`), scaled to 8 bits."
     import numpy as np
@@ -129,7 +139,9 @@ def _from_array(a, name):
 def _open_file(path, name):
     "The file at `path`, open for reading and not empty."
     try:
-        if os.path.isdir(path): raise PictureError(f'{name} is a folder, not a picture.')
+        if os.path.isdir(path):
+            os.scandir(path).close() # or it says why the folder can't be read
+            raise PictureError(f'{name} is a folder, not a picture.')
         if not os.path.exists(path): raise PictureError(f'{name} does not exist.')
         if not os.path.isfile(path): raise PictureError(f'{name} is not a regular file.')
         return open(path, 'rb')
@@ -175,7 +187,7 @@ def open_picture(
     if hasattr(src, '__array_interface__'): return _to_rgb(_from_array(src, name))
     raise PictureError(f'{name} is a {type(src).__name__}; give a path, bytes, an open file, a PIL image or a numpy array.')
 
-# %% ../nbs/00_data.ipynb #daa35b70
+# %% ../nbs/00_data.ipynb #3b517117
 def _entries(folder):
     "What lies in `folder`, sorted by name, without what is hidden."
     try:
@@ -184,13 +196,22 @@ def _entries(folder):
     except NotADirectoryError: raise DataError(f'{_shown(folder)} is a file; give the folder that holds the pictures.') from None
     except OSError as e: raise DataError(f'The folder {_shown(folder)} can not be read ({e.strerror}).') from None
 
-def _walk(folder, above=()):
-    "Every file below `folder` in sorted order. Links to folders are followed, except to one that the link itself lies in."
-    at = os.stat(folder) if os.path.isdir(folder) else None
-    here = (*above, (at.st_dev, at.st_ino)) if at else above
-    for e in _entries(folder):
-        if not e.is_dir(): yield Path(e.path)
-        elif (s := os.stat(e.path)) and (s.st_dev, s.st_ino) not in here: yield from _walk(e.path, here)
+def _walk(folder, above=(), closed=False):
+    """Every file below `folder` in sorted order. Links to folders are followed, except to one that the link itself lies in.
+    A folder below that can't be read is a `DataError`, or, with `closed`, given in place of what it holds."""
+    try:
+        entries, at = _entries(folder), os.stat(folder)
+    except DataError:
+        if not (closed and above): raise
+        yield Path(folder)
+        return
+    here = (*above, (at.st_dev, at.st_ino))
+    for e in entries:
+        if e.is_dir():
+            try: s = os.stat(e.path)
+            except OSError: s = None # gone since: `_entries` says so
+            if s is None or (s.st_dev, s.st_ino) not in here: yield from _walk(e.path, here, closed)
+        else: yield Path(e.path)
 
 def is_picture(
     file:str|Path # only its name is looked at
@@ -199,10 +220,11 @@ def is_picture(
     return os.path.splitext(file)[1].lower() in _SUFFIXES
 
 def iter_pictures(
-    path:str|Path # a folder
+    path:str|Path, # a folder
+    closed:bool=False # give a folder in it that can't be read as if it were a picture, for the caller to report, in place of an error
 )->Iterator[Path]: # its pictures, sorted by path
-    "Every file with a picture's suffix in `path` and below, but hidden ones. `DataError` if there is no such folder."
-    return filter(is_picture, _walk(path))
+    "Every file with a picture's suffix in `path` and below, but hidden ones. `DataError` if there is no such folder, or one in it can't be read."
+    return (f for f in _walk(path, closed=closed) if is_picture(f) or closed and not f.is_file())
 
 def picture_files(
     path:str|Path # a folder
@@ -1068,19 +1090,22 @@ def verify(
     report.near = [group(g) for g in near_duplicates(hashes, hashes=hashes)]
     return report
 
-# %% ../nbs/00_data.ipynb #946bef1d
+# %% ../nbs/00_data.ipynb #11606808
 def check_trainable(
     pictures:list[Labelled], # as `read_labels` gives them
     single:bool=False # is the network to give exactly one label to each picture?
 ):
-    "`DataError` if there is nothing to tell apart, a label has only one picture, or a picture can't be opened."
+    "`DataError` if there is nothing to tell apart, too little to hold a fifth aside, a label that can't be written, or a picture that can't be opened."
     counts = Counter(l for o in pictures for l in o.labels)
+    if odd := [l for l in counts if not l.isprintable() or not l.strip()]:
+        raise DataError(f'The label {_shown(odd[0])!r} has letters that can not be printed; rename its folder.')
     if len({o.labels for o in pictures}) < 2:
         raise DataError(f'All pictures have the same label ({_shown(", ".join(counts) or "none")}); '
                         'training needs at least two folders of different labels.')
     if alone := [l for l, n in counts.items() if n < 2]:
         raise DataError(f'The label {_shown(alone[0])} has only one picture; '
                         'it needs at least two, to learn from one and to test on the other.')
+    if len(pictures) < 5: raise DataError(f'{len(pictures)} pictures are too few to hold a fifth aside; training needs at least 5.')
     if single and (odd := [o for o in pictures if len(o.labels) != 1]):
         raise DataError(f'{_shown(odd[0].file)} has {len(odd[0].labels)} labels ({len(odd)} such); '
                         'for a single-label network each picture needs exactly one.')

@@ -28,7 +28,7 @@ CARD_FORMAT = 1      # the card's format: a number that grows when an older bear
 class ModelError(BearclfError):
     "A model file that can't be used; the message is one sentence which names it, says why and what to do."
 
-# %% ../nbs/04_inference.ipynb #bac03e3a
+# %% ../nbs/04_inference.ipynb #3d9e4db6
 def _number(x): return isinstance(x, (int, float)) and not isinstance(x, bool) and math.isfinite(x)
 def _list(x, n, ok): return isinstance(x, list) and len(x) == n and all(ok(o) for o in x)
 def _side(x): return isinstance(x, int) and not isinstance(x, bool) and 1 <= x <= 4096
@@ -76,6 +76,7 @@ class Card:
     data:dict = field(default_factory=dict)   # the photographs it was trained on: hash, number, labels
     scores:dict = field(default_factory=dict) # how well it does
     check:dict = field(default_factory=dict)  # how far the file is from the network it was made of
+    stopped_early:bool = False # did Ctrl-C end its training?
     created:str = ''  # date and time
     version:str = ''  # of the bearclf that made it
     command:str = ''  # that made it
@@ -233,7 +234,7 @@ class Result:
 
     def __str__(self): return self.error if self.prediction is None else f'{self.file}: {self.prediction}'
 
-# %% ../nbs/04_inference.ipynb #4c855781
+# %% ../nbs/04_inference.ipynb #92771b8c
 class Classifier:
     "A model and the answers that it gives. `ModelError` if the file can't be used. Threads may share one."
     def __init__(self,
@@ -309,6 +310,6 @@ class Classifier:
         progress:bool=True # a progress bar, in a notebook or on a terminal's standard error
     )->Iterator[Result]: # sorted by path
         "The answer for each picture in `path` and the folders below it. `DataError` if there is no such folder or no picture in it."
-        total = sum(1 for _ in iter_pictures(path))
+        total = sum(1 for _ in iter_pictures(path, closed=True))
         if not total: raise DataError(f'There are no pictures in {path}; give a folder that holds some, in itself or in folders below it.')
-        return self.predict_files(iter_pictures(path), total, progress)
+        return self.predict_files(iter_pictures(path, closed=True), total, progress)

@@ -30,6 +30,7 @@ def part(p):
     "`other/polar` and the like, to see which pictures without a bear are called one."
     return '/'.join(p.file.relative_to(args.images).parts[:-1])
 
+SWEEP = (.15, .2, .25, .3, .35, .4, .5) # one threshold for all labels, to choose the one that the recipe sets
 runs = {}
 with tempfile.TemporaryDirectory() as tmp:
     for seed in args.seeds:
@@ -41,8 +42,12 @@ with tempfile.TemporaryDirectory() as tmp:
             answer = classifier.predict(p.file)
             if set(answer.labels) != set(p.labels): wrong.append(dict(file=str(p.file.relative_to(args.images)), called=list(answer.labels)))
             if set(p.labels) <= {OTHER}: none.setdefault(part(p), []).append(bool(set(answer.labels) - {OTHER}))
+        sweep = {t: file_scores(model, held, thresholds=t, n_boot=1).value for t in SWEEP} if classifier.card.multi_label else {}
         runs[seed] = dict(scores={' '.join(k): v for k,v in scores.dropna().round(4).T.to_dict('list').items()},
-                          false_bears={k: [sum(v), len(v)] for k,v in sorted(none.items())}, wrong=wrong)
+                          false_bears={k: [sum(v), len(v)] for k,v in sorted(none.items())}, wrong=wrong,
+                          thresholds={t: {' '.join(k): round(v, 4) for k,v in values.items() if k[1] in ('recall', 'exact match', 'false bears')}
+                                      for t,values in sweep.items()})
+        print(pd.DataFrame(runs[seed]['thresholds']).round(3).to_string())
         print(f'seed {seed}\n{scores.round(3).to_string()}\nfalse bears {runs[seed]["false_bears"]}', flush=True)
 
 table = pd.DataFrame({seed: {k: v[0] for k,v in run['scores'].items()} for seed,run in runs.items()})

@@ -215,7 +215,7 @@ def test_many_threads_open_at_once():
 def test_whole_files(tmp_path):
     file = tmp_path/f'{ODD}.csv'
     with data.whole_file(file) as part: part.write_text('1')
-    with pytest.raises(OSError), data.whole_file(file) as part:
+    with pytest.raises(DataError, match='disk full'), data.whole_file(file) as part:
         part.write_text('2')
         raise OSError('disk full')
     assert file.read_text() == '1' and list(tmp_path.iterdir()) == [file]

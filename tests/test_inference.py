@@ -514,7 +514,7 @@ def test_network_with_free_sides(tmp_path):
 
 def test_card_keeps_what_it_was_given(clf):
     assert clf.card == Card.from_json(json.dumps(card()))
-    assert json.loads(json.dumps(clf.card.to_dict())) == card() | {'check': {}}
+    assert json.loads(json.dumps(clf.card.to_dict())) == card() | {'check': {}, 'stopped_early': False}
     assert clf.card.name == 'tiny' and clf.card.size == (CROP, CROP) and clf.labels == LABELS
     assert Card.from_json(json.dumps(card(later='field'))) == clf.card  # what a later bearclf adds does no harm
 
@@ -541,7 +541,6 @@ print(int(mem[0].split()[1])//1024 if mem else 0)'''
     assert int(megabytes) < 200
 
 
-@pytest.mark.skipif(not MODEL.exists(), reason='no model ships yet')
 def test_shipped_model():
     out = run('import sys, json; from bearclf.inference import Classifier; c = Classifier(); print(json.dumps(c.labels)); print("torch" in sys.modules)')
     labels, torch = out.splitlines()
@@ -558,3 +557,17 @@ def test_cores(monkeypatch):
     monkeypatch.delenv('OMP_NUM_THREADS')
     monkeypatch.setattr('bearclf.inference._share', lambda: 1)
     assert _cores() == 1
+
+
+def test_folder_that_can_not_be_read_is_one_line(clf, folder, monkeypatch):
+    "Such as lost+found on a disk: it is reported, and the pictures beside it are answered."
+    closed, scandir = folder/'lost+found', os.scandir
+    closed.mkdir()
+    def denied(path):
+        if Path(path) == closed: raise PermissionError(13, 'Permission denied')
+        return scandir(path)
+    expected = [r.file for r in clf.predict_folder(folder)]
+    monkeypatch.setattr(os, 'scandir', denied)
+    results = list(clf.predict_folder(folder))
+    assert [r.file for r in results if r.file != closed] == expected
+    assert 'ermission denied' in next(r.error for r in results if r.file == closed)
