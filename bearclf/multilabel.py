@@ -272,7 +272,7 @@ def update_card(
     onnx.helper.set_model_props(model, {CARD_KEY: json.dumps(card)})
     with whole_file(path) as part: onnx.save(model, part)
 
-# %% ../nbs/01_multilabel.ipynb #14bfa646
+# %% ../nbs/01_multilabel.ipynb #8dc23aa7
 def _to_int8(source, dest, batches):
     "Static quantization of the ONNX file `source`: QDQ, per channel, ranges from `batches` of prepared pictures."
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -292,7 +292,7 @@ def file_probs(
     files:list # paths of pictures
 )->np.ndarray: # (pictures, labels) probabilities, 0 to 1
     "The probabilities that the model file gives for `files`. Raises `PictureError` for one that cannot be read."
-    results = [*Classifier(path).predict_files(files)]
+    results = [*Classifier(path).predict_files(files, progress=False)]
     if bad := [r for r in results if r.error]: raise PictureError(bad[0].error)
     return np.array([list(r.prediction.probs.values()) for r in results])
 
