@@ -97,7 +97,7 @@ class Card:
         "The card as it stands in the file."
         return dict(format=CARD_FORMAT) | asdict(self)
 
-# %% ../nbs/04_inference.ipynb #55160cb0
+# %% ../nbs/04_inference.ipynb #ce5f7f09
 @dataclass(frozen=True, repr=False)
 class Prediction:
     "What a model sees in a picture."
@@ -120,7 +120,7 @@ class Prediction:
         found, kinds = self.labels, ', '.join(sorted(k for k in self.probs if k != OTHER))
         if not found: return f'none of {kinds}'
         if found == [OTHER]: return f'none of {kinds} ({OTHER} {self.probs[OTHER]:.2f})'
-        return ', '.join(f'{k} {self.probs[k]:.2f}' + (' (none of the kinds)' if k == OTHER else '') for k in found)
+        return ', '.join(f'{k} {self.probs[k]:.2f}' for k in found)
 
     def __repr__(self): return f'<Prediction: {self}>'
 

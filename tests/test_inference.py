@@ -107,7 +107,7 @@ def test_prediction():
     assert replace(p, thresholds={'teddys': .5, 'grizzly': .7, 'other': .2}).labels == ['teddys', 'other']
     assert str(replace(p, thresholds=dict.fromkeys(p.probs, 1.))) == 'none of grizzly, teddys'
     assert str(Prediction({'other': .9, 'grizzly': .1}, {'other': .5, 'grizzly': .5})) == 'none of grizzly (other 0.90)'
-    assert str(Prediction({'grizzly': .9, 'other': .8}, {'other': .5, 'grizzly': .5})) == 'grizzly 0.90, other 0.80 (none of the kinds)'
+    assert str(Prediction({'grizzly': .9, 'other': .8}, {'other': .5, 'grizzly': .5})) == 'grizzly 0.90, other 0.80'
     assert replace(p, probs={'teddys': .7, 'grizzly': .8, 'other': .9}).labels == ['other', 'grizzly', 'teddys']
     assert json.loads(json.dumps(p.to_dict())) == {'labels': ['teddys', 'grizzly'], 'probs': p.probs, 'thresholds': p.thresholds}
     with pytest.raises(AttributeError): p.probs = {}
