@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['CARD_KEY', 'CARD_FORMAT', 'MODEL', 'ModelError', 'Card', 'Prediction', 'Result', 'Classifier']
 
-# %% ../nbs/04_inference.ipynb #2fa761f3
+# %% ../nbs/04_inference.ipynb #ec865162
 import html, json, math, os, re, sys, threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 

@@ -7,7 +7,7 @@ __all__ = ['ARCH', 'THRESHOLD', 'parent_label_multi', 'BearImage', 'keep_togethe
            'KeepStatistics', 'bear_learner', 'predictions', 'evaluate', 'plot_scores', 'targets_of', 'valid_scores',
            'update_card', 'file_probs', 'export_onnx', 'KeepBest', 'EpochLines', 'file_scores', 'train']
 
-# %% ../nbs/01_multilabel.ipynb #88fd660a
+# %% ../nbs/01_multilabel.ipynb #9c5af5e3
 import copy, ctypes, json, math, shutil, signal, sys, tempfile, threading
 from collections import Counter
 from contextlib import contextmanager, nullcontext
@@ -21,9 +21,8 @@ from fastai.vision.all import (AffineCoordTfm, Callback, CategoryBlock, DataBloc
                                Tensor, TensorMultiCategory, ToTensor, accuracy, accuracy_multi, aug_transforms, set_seed, vision_learner)
 
 from . import __version__
-from .data import (DECODE_SIDE, KINDS, OTHER, BearclfError, DataError, Labelled, PictureError, check_trainable, check_writable,
-                          companion_path, data_hash, images_path,
-                          near_duplicates, open_picture, picture_files, read_labels, sample_images, whole_file)
+from .data import (DECODE_SIDE, OTHER, BearclfError, DataError, PictureError, check_trainable, check_writable, data_hash, near_duplicates,
+                          open_picture, read_labels, whole_file)
 from .inference import CARD_FORMAT, CARD_KEY, Classifier
 
 # %% ../nbs/01_multilabel.ipynb #50327ad4

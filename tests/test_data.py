@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np, pytest
-from PIL import Image, ImageOps
+from PIL import Image
 
 from bearclf import data
 from bearclf.data import DataError, Labelled, PictureError, open_picture, picture_files, read_labels, verify

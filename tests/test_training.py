@@ -76,7 +76,6 @@ def test_a_learner_made_without_bearclf(drawn, tmp_path, item_tfms, resize, size
 def test_a_learner_that_opens_pictures_otherwise_is_found_out(drawn, tmp_path):
     "fastai ignores EXIF rotation: the check at export says so, and writes nothing."
     from PIL import Image
-    from fastai.vision.all import vision_learner
     exif = Image.Exif()
     exif[0x0112] = 6
     for kind in ('teddys', 'grizzly'):
