@@ -14,7 +14,7 @@ from . import __version__
 from .data import (BearclfError, DataError, check_trainable, check_writable, iter_pictures, read_labels, sample_images, verify,
                           whole_file)
 
-# %% ../nbs/06_cli.ipynb #a7972479
+# %% ../nbs/06_cli.ipynb #4e2d7133
 def _pictures(paths):
     "Every picture that `paths`, files or folders, stand for. Raises `DataError` for a folder without any."
     for path in filter(os.path.isdir, paths): # before the first is classified
@@ -40,7 +40,7 @@ def predict(args):
         return int(failed > 0)
     for r in results:
         failed += r.error is not None
-        if args.json: print(json.dumps(dict(file=str(r.file), error=r.error) if r.error else dict(file=str(r.file)) | r.prediction.to_dict()))
+        if args.json: print(json.dumps(r.to_dict()))
         elif r.error: print(r.error, file=sys.stderr)
         else: print(r.file, r.prediction, sep='\t')
     return int(failed > 0)

@@ -154,7 +154,7 @@ def predictions(
     with learn.no_bar(): probs, _ = learn.get_preds(dl=learn.dls.test_dl(L(files)))
     return pd.DataFrame(probs.numpy(), index=[str(f) for f in files], columns=list(learn.dls.vocab))
 
-# %% ../nbs/01_multilabel.ipynb #76771d83
+# %% ../nbs/01_multilabel.ipynb #1e3c088a
 def _average_precision(score, y, w):
     "AP of one label for each row of weights `w` (B, n): the sum of precision times step in recall over distinct scores."
     order = np.argsort(-score, kind='stable')
@@ -178,6 +178,11 @@ def _scores(probs, pred, y, w, labels):
         res['all', 'false bears'] = w @ (none & pred[:,bear].any(1)) / (w @ none)
     return res
 
+def _answers(probs, labels, thresholds, single):
+    "What is called what: (pictures, labels) of bool."
+    if single: return np.eye(len(labels), dtype=bool)[probs.argmax(1)]
+    return probs >= np.array([thresholds[label] for label in labels] if isinstance(thresholds, dict) else thresholds)
+
 def evaluate(
     probs:np.ndarray, # (pictures, labels) probabilities, 0 to 1
     targets:np.ndarray, # (pictures, labels) 1 where the label is there
@@ -193,8 +198,7 @@ def evaluate(
     probs, y, labels = np.asarray(probs, float), np.asarray(targets).astype(bool), list(labels)
     if not probs.shape == y.shape == (len(probs), len(labels)) or not len(probs):
         raise ValueError(f"probs {probs.shape} and targets {y.shape} must both be (pictures, {len(labels)}), with at least one picture.")
-    if single: pred = np.eye(len(labels), dtype=bool)[probs.argmax(1)]
-    else: pred = probs >= np.array([thresholds[label] for label in labels] if isinstance(thresholds, dict) else thresholds)
+    pred = _answers(probs, labels, thresholds, single)
     n = len(y)
     value = _scores(probs, pred, y, np.ones((1, n)), labels)
     boot = _scores(probs, pred, y, np.random.default_rng(seed).multinomial(n, np.full(n, 1/n), size=n_boot).astype(float), labels)
@@ -271,7 +275,7 @@ def update_card(
     onnx.helper.set_model_props(model, {CARD_KEY: json.dumps(card)})
     with whole_file(path) as part: onnx.save(model, part)
 
-# %% ../nbs/01_multilabel.ipynb #8dc23aa7
+# %% ../nbs/01_multilabel.ipynb #265d8bf1
 def _to_int8(source, dest, batches):
     "Static quantization of the ONNX file `source`: QDQ, per channel, ranges from `batches` of prepared pictures."
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -295,15 +299,11 @@ def file_probs(
     if bad := [r for r in results if r.error]: raise PictureError(bad[0].error)
     return np.array([list(r.prediction.probs.values()) for r in results])
 
-def _answers(probs, card):
-    "What is called what: (pictures, labels) of bool."
-    return probs >= np.array(list(card['thresholds'].values())) if card['multi_label'] else np.eye(probs.shape[1], dtype=bool)[probs.argmax(1)]
-
-def _check(learn, path, card, files):
-    "How far the file `path` is from the learner on `files`, from picture to probabilities."
-    ours, theirs = file_probs(path, files), predictions(learn, files).to_numpy()
+def _check(path, card, files, theirs):
+    "How far the file `path` is, from picture to probabilities, from `theirs`, what the learner says of `files`."
+    ours, decided = file_probs(path, files), (card['labels'], card.get('thresholds'), not card['multi_label'])
     return dict(pictures=len(files), max_difference=round(float(np.abs(ours - theirs).max()), 6),
-                same_answer=round(float((_answers(ours, card) == _answers(theirs, card)).all(1).mean()), 4))
+                same_answer=round(float((_answers(ours, *decided) == _answers(theirs, *decided)).all(1).mean()), 4))
 
 def export_onnx(
     learn:Learner, # trained; multi-label or single-label, any labels
@@ -312,7 +312,8 @@ def export_onnx(
     **card # further fields of the card: name, arch, thresholds (name to probability, 0.5 each unless told), data, scores, command...
 )->dict: # the check: on how many `pictures`, the `max_difference` of probabilities between file and learner, the share of the `same_answer`
     """Write `learn` as an ONNX file with its card, and check it against the learner on validation pictures, from file to probabilities: in floats
-    they must agree to 0.001, or nothing is left under `path`; what eight bits change is stated. Raises `TrainingError` for a learner that a file cannot state, or a failed check.
+    they must agree to 0.001, or nothing is left under `path`; what eight bits change is stated. Raises `TrainingError` for a learner that a file
+    cannot state, or a failed check.
     Quantization: Jacob et al., 2018, arXiv:1712.05877; per channel: Krishnamoorthi, 2018, arXiv:1806.08342."""
     path, labels, single = Path(path), list(learn.dls.vocab), _is_single(learn.dls)
     card = dict(format=CARD_FORMAT, name=path.stem, labels=labels, multi_label=not single, **_preparation(learn), version=__version__,
@@ -329,7 +330,8 @@ def export_onnx(
         except Exception as e: raise TrainingError(f"torch cannot write this network as ONNX ({type(e).__name__}); take another backbone.") from e
         update_card(float_file, **card)
         held = pick(learn.dls.valid_ds, 256)
-        check = _check(learn, float_file, card, held)
+        theirs = predictions(learn, held).to_numpy()
+        check = _check(float_file, card, held, theirs)
         if check['max_difference'] > 1e-3:
             raise TrainingError(f"The exported file and the learner differ by {check['max_difference']:.3f} in a probability on the same pictures, "
                                 "so it was not written; do the learner's pictures come from `open_picture` (see BearImage)?")
@@ -338,9 +340,9 @@ def export_onnx(
             try: _to_int8(float_file, part, [prepare(f)[None] for f in pick(learn.dls.train_ds, 128)])
             except Exception as e: raise TrainingError(f"This network cannot be written in eight bits ({type(e).__name__}).") from e
             update_card(part, **card)
-            check = _check(learn, part, card, held)
+            check = _check(part, card, held, theirs)
         else: shutil.copyfile(float_file, part)
-        update_card(part, **card, check=check)
+        update_card(part, check=check)
     return check
 
 # %% ../nbs/01_multilabel.ipynb #a6ad763e
