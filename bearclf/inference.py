@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CARD_KEY', 'CARD_FORMAT', 'MODEL', 'ModelError', 'Card', 'Prediction', 'Result', 'Classifier']
 
-# %% ../nbs/04_inference.ipynb #ec865162
+# %% ../nbs/04_inference.ipynb #d68ae2ee
 import html, json, math, os, re, sys, threading
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np, onnxruntime as ort
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import bearclf
 from .data import DECODE_SIDE, OTHER, BearclfError, DataError, PictureError, iter_pictures, open_picture
@@ -97,20 +97,46 @@ class Card:
         "The card as it stands in the file."
         return dict(format=CARD_FORMAT) | asdict(self)
 
-# %% ../nbs/04_inference.ipynb #ce5f7f09
+# %% ../nbs/04_inference.ipynb #6bf991da
 @dataclass(frozen=True, repr=False)
 class Prediction:
     "What a model sees in a picture."
     probs:dict      # label -> probability, 0 to 1, in the order of the model's labels
     thresholds:dict # label -> probability from which on it counts; empty if the most probable one is the answer
+    evidence:np.ndarray|None = field(default=None, compare=False) # (labels, rows, columns): logits of each part of the picture, if the model maps them
+    picture:object = field(default=None, compare=False) # as it was given, for `show`; not kept if it was an open file
 
     @property
     def labels(self)->list: # names, most probable first
-        "The labels that reach their thresholds; the one most probable if there are no thresholds."
-        ranked = self._ranked()
-        return [k for k in ranked if self.probs[k] >= self.thresholds[k]] if self.thresholds else ranked[:1]
+        "The labels that reach their thresholds, `other` only where no kind does; the one most probable if there are no thresholds."
+        if not self.thresholds: return self._ranked()[:1]
+        found = [k for k in self._ranked() if self.probs[k] >= self.thresholds[k]]
+        return [k for k in found if k != OTHER] or found
 
     def _ranked(self): return sorted(self.probs, key=lambda k: -self.probs[k])
+
+    def heatmap(self,
+        label:str # one of the model's
+    )->np.ndarray: # (rows, columns) float32, 0 to 1: how much each part of the upright picture, squashed to a grid, speaks for `label`
+        """Where the evidence for `label` lies, found or not. `ModelError` if the model has no maps, `BearclfError` if it has no such label.
+        Class activation maps: Zhou et al., 2016, arXiv:1512.04150."""
+        if label not in self.probs: raise BearclfError(f'There is no label "{label}"; the labels are {", ".join(self.probs)}.')
+        if self.evidence is None: raise ModelError('This model does not say where it sees what; train one with this bearclf.')
+        e = self.evidence if self.thresholds else self.evidence - np.logaddexp.reduce(self.evidence, 0)
+        p = np.exp(-np.logaddexp(0, -e)) if self.thresholds else np.exp(e)
+        return p[list(self.probs).index(label)].astype(np.float32)
+
+    def show(self,
+        *labels:str # whose maps to draw; those found if none are named
+    )->Image.Image: # RGB, one panel a label, at most 448 pixels high
+        "The picture with the `heatmap` of each label drawn over it: dimmed where nothing speaks for the label. Raises what `heatmap` raises."
+        if self.picture is None: raise BearclfError('The picture came as an open file, which is not kept; give `predict` a path or bytes, or a PIL image.')
+        im = open_picture(self.picture, at_least=_PANEL)
+        im.thumbnail((2*_PANEL, _PANEL))
+        panels = [_overlay(im, self.heatmap(label), f'{label} {self.probs[label]:.2f}') for label in labels or self.labels]
+        strip = Image.new('RGB', (sum(p.width for p in panels) or im.width, im.height))
+        for i,panel in enumerate(panels or [im]): strip.paste(panel, (i*im.width, 0))
+        return strip
 
     def to_dict(self)->dict: # of plain values
         "For JSON: labels, probabilities and thresholds."
@@ -128,6 +154,19 @@ class Prediction:
         head = ''.join(f'<th scope="col" style="text-align:left">{o}</th>' for o in ('label', 'probability', 'threshold', ''))
         rows = ''.join(_row(k, self.probs[k], self.thresholds.get(k), k in self.labels) for k in self._ranked())
         return f'<table><caption style="text-align:left">{html.escape(str(self))}</caption><tr>{head}</tr>{rows}</table>'
+
+# %% ../nbs/04_inference.ipynb #1e1e59d9
+_PANEL = 448 # height in pixels
+
+def _overlay(im, heat, caption):
+    "`im` dimmed to a third where `heat` is 0, as it is where it is 1, with `caption` in its corner."
+    heat = np.asarray(Image.fromarray(heat).resize(im.size, Image.BICUBIC)).clip(0, 1)[..., None]
+    res = Image.fromarray((np.asarray(im)*(1/3 + 2/3*heat)).astype(np.uint8))
+    pen = ImageDraw.Draw(res)
+    box = pen.textbbox((6, 6), caption, font_size=16)
+    pen.rectangle((0, 0, box[2]+6, box[3]+6), fill='black')
+    pen.text((6, 6), caption, fill='white', font_size=16)
+    return res
 
 # %% ../nbs/04_inference.ipynb #546db619
 def _row(label, prob, threshold, found):
@@ -182,7 +221,7 @@ def _session(file):
                  f'can not be loaded by onnxruntime {ort.__version__} ({_reason(e)})'
         raise ModelError(f'{file} {reason}; give an ONNX file that `bearclf train` has written.') from None
 
-# %% ../nbs/04_inference.ipynb #e94f26f0
+# %% ../nbs/04_inference.ipynb #510f5427
 def _fits(shape, wanted): return len(shape) == len(wanted) and all(not isinstance(s, int) or s == w for s,w in zip(shape, wanted))
 
 def _check_session(session, card, file):
@@ -198,6 +237,8 @@ def _check_session(session, card, file):
     if got.dtype != np.float32 or got.shape != (1, len(card.labels)):
         raise ModelError(f'{file} has a card with {len(card.labels)} labels, but for one picture the network gives {got.dtype} {list(got.shape)}; '
                          'export the model anew.')
+    if 'evidence' in outs and not (outs['evidence'].type == 'tensor(float)' and _fits(outs['evidence'].shape[:2], (1, len(card.labels)))):
+        raise ModelError(f'{file} has an output "evidence" which is no map for each label; export the model anew.')
 
 # %% ../nbs/04_inference.ipynb #eff9b024
 def _ordered(f, items, workers, ahead=4):
@@ -234,7 +275,7 @@ class Result:
 
     def __str__(self): return self.error if self.prediction is None else f'{self.file}: {self.prediction}'
 
-# %% ../nbs/04_inference.ipynb #92771b8c
+# %% ../nbs/04_inference.ipynb #938f59cb
 class Classifier:
     "A model and the answers that it gives. `ModelError` if the file can't be used. Threads may share one."
     def __init__(self,
@@ -249,6 +290,8 @@ class Classifier:
         _check_session(self._session, self.card, self.file)
         self._workers = _cores()
         self._turn = threading.BoundedSemaphore(self._workers)
+        self.has_maps = 'evidence' in [o.name for o in self._session.get_outputs()] and self.card.resize == self.card.size # the whole picture's
+        self._outputs = ['logits', 'evidence'] if self.has_maps else ['logits']
         mean, std = (np.float32(o).reshape(3, 1, 1) for o in (self.card.mean, self.card.std))
         self._scale, self._shift = 1/(255*std), mean/std
 
@@ -271,19 +314,21 @@ class Classifier:
         x -= self._shift
         return x
 
-    def _prediction(self, x):
-        "The answer for the preprocessed picture `x`."
-        with self._turn: logits = self._session.run(['logits'], {'image': x[None]})[0][0].astype(float)
+    def _prediction(self, x, picture):
+        "The answer for `picture`, preprocessed as `x`."
+        with self._turn: logits, *evidence = (o[0] for o in self._session.run(self._outputs, {'image': x[None]}))
+        logits = logits.astype(float)
         if not np.isfinite(logits).all(): raise ModelError(f'{self.file} gives values that are no numbers; train or export the model anew.')
         if self.card.multi_label: probs = np.exp(-np.logaddexp(0, -logits))
         else: probs = (e := np.exp(logits - logits.max()))/e.sum()
-        return Prediction(dict(zip(self.card.labels, probs.tolist())), dict(self.card.thresholds))
+        return Prediction(dict(zip(self.card.labels, probs.tolist())), dict(self.card.thresholds), *(evidence or [None]),
+                          None if hasattr(picture, 'read') else picture)
 
     def predict(self,
         picture # a path, bytes, an open binary file, a PIL image, or an array (height x width x channels; uint8, or floats from 0 to 1)
     )->Prediction:
         "Which labels `picture` has. `PictureError` if it can't be opened."
-        return self._prediction(self.preprocess(picture))
+        return self._prediction(self.preprocess(picture), picture)
 
     def _result(self, file):
         try: return Result(file, self.predict(file))

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from tiny_model import CROP, LABELS, SIDE, card, logits, tiny_model
 
-from bearclf.data import DECODE_SIDE, DataError, PictureError, images_path, open_picture, picture_files, sample_images
+from bearclf.data import DECODE_SIDE, BearclfError, DataError, PictureError, images_path, open_picture, picture_files, sample_images
 from bearclf.inference import MODEL, Card, Classifier, ModelError, Prediction, Result, _cores
 
 CORNERS = dict(top_left=(0, 0), top_right=(1, 0), bottom_left=(0, 1), bottom_right=(1, 1))
@@ -104,11 +104,11 @@ def test_not_a_number_is_no_answer(tmp_path):
 def test_prediction():
     p = Prediction({'teddys': .999, 'grizzly': .62, 'other': .3}, {'teddys': .5, 'grizzly': .6, 'other': .5})
     assert p.labels == ['teddys', 'grizzly'] and str(p) == 'teddys 1.00, grizzly 0.62'
-    assert replace(p, thresholds={'teddys': .5, 'grizzly': .7, 'other': .2}).labels == ['teddys', 'other']
+    assert replace(p, thresholds={'teddys': .5, 'grizzly': .7, 'other': .2}).labels == ['teddys']
     assert str(replace(p, thresholds=dict.fromkeys(p.probs, 1.))) == 'none of grizzly, teddys'
     assert str(Prediction({'other': .9, 'grizzly': .1}, {'other': .5, 'grizzly': .5})) == 'none of grizzly (other 0.90)'
-    assert str(Prediction({'grizzly': .9, 'other': .8}, {'other': .5, 'grizzly': .5})) == 'grizzly 0.90, other 0.80'
-    assert replace(p, probs={'teddys': .7, 'grizzly': .8, 'other': .9}).labels == ['other', 'grizzly', 'teddys']
+    assert str(Prediction({'grizzly': .9, 'other': .8}, {'other': .5, 'grizzly': .5})) == 'grizzly 0.90'
+    assert replace(p, probs={'teddys': .7, 'grizzly': .8, 'other': .9}).labels == ['grizzly', 'teddys'] # other means none of the kinds
     assert json.loads(json.dumps(p.to_dict())) == {'labels': ['teddys', 'grizzly'], 'probs': p.probs, 'thresholds': p.thresholds}
     with pytest.raises(AttributeError): p.probs = {}
 
@@ -571,3 +571,18 @@ def test_folder_that_can_not_be_read_is_one_line(clf, folder, monkeypatch):
     results = list(clf.predict_folder(folder))
     assert [r.file for r in results if r.file != closed] == expected
     assert 'ermission denied' in next(r.error for r in results if r.file == closed)
+
+
+def test_maps_come_with_the_same_answer(tmp_path):
+    "`evidence` is an output like `logits`; a network without it, or one that crops, says that it has no maps."
+    plain = Classifier(tiny_model(tmp_path/'plain.onnx'))
+    mapped = Classifier(tiny_model(tmp_path/'maps.onnx', card(resize=[CROP, CROP]), maps=True))
+    assert not plain.has_maps and mapped.has_maps and not Classifier(tiny_model(tmp_path/'crop.onnx', maps=True)).has_maps
+    for where, cell in (('top_left', (0, 0)), ('bottom_right', (1, 1))):
+        answer = mapped.predict(picture(where))
+        assert answer.labels == [where]
+        heat = answer.heatmap(where)
+        assert heat.shape == (2, 2) and heat.dtype == np.float32 and np.unravel_index(heat.argmax(), heat.shape) == cell
+        assert answer.evidence.mean((1, 2)) == pytest.approx([math.log(p/(1-p)) for p in answer.probs.values()], abs=1e-4)
+    with pytest.raises(ModelError, match='where it sees what'): plain.predict(picture()).heatmap('red')
+    with pytest.raises(BearclfError, match='labels are red, green'): mapped.predict(picture()).heatmap('bear')

@@ -28,14 +28,16 @@ def logits(rgb, mean=.5, std=.25):
 
 
 def tiny_model(file, card=card(), *, text=None, n_out=None, input='image', output='logits', type=TensorProto.FLOAT, n='n', side=CROP,
-               out_type=TensorProto.FLOAT, bias=-5.):
-    "Write the network to `file` with `card` (or `text` in its place; neither if both are None) and return `file`."
+               out_type=TensorProto.FLOAT, bias=-5., maps=False):
+    """Write the network to `file` with `card` (or `text` in its place; neither if both are None) and return `file`. With `maps` it has the second output
+    `evidence`, a value for each label and quarter, whose mean over the quarters is the logit."""
     half = (side if isinstance(side, int) else CROP)//2
     w = np.zeros((3, 4, 6))  # colours, quarters, labels
     for label, colour in ((0, 0), (1, 1)):
         w[:, :, label] = -1/8
         w[colour, :, label] = 1/4
     for q in range(4): w[:, :, 2+q] = (np.eye(4)[q]-1/4)/3
+    parts = w.astype(np.float32)*4*GAIN
     w = w.reshape(12, 6)*GAIN
     if n_out: w = w[:, :n_out]
     nodes = [helper.make_node('Cast', [input], ['x'], to=TensorProto.FLOAT),
@@ -43,10 +45,15 @@ def tiny_model(file, card=card(), *, text=None, n_out=None, input='image', outpu
              helper.make_node('Flatten', ['pooled'], ['flat']),
              helper.make_node('Gemm', ['flat', 'w', 'b'], ['y']),
              helper.make_node('Cast', ['y'], [output], to=out_type)]
-    graph = helper.make_graph(nodes, 'tiny', [helper.make_tensor_value_info(input, type, [n, 3, side, side])],
-                              [helper.make_tensor_value_info(output, out_type, None)],
-                              [numpy_helper.from_array(w.astype(np.float32), 'w'),
-                               numpy_helper.from_array(np.full(w.shape[1], bias, np.float32), 'b')])
+    outputs = [helper.make_tensor_value_info(output, out_type, None)]
+    weights = [numpy_helper.from_array(w.astype(np.float32), 'w'), numpy_helper.from_array(np.full(w.shape[1], bias, np.float32), 'b')]
+    if maps:
+        nodes += [helper.make_node('Reshape', ['pooled', 'quarters'], ['q']), helper.make_node('Einsum', ['q', 'parts'], ['e'], equation='ncq,cql->nlq'),
+                  helper.make_node('Add', ['e', 'column'], ['f']), helper.make_node('Reshape', ['f', 'grid'], ['evidence'])]
+        outputs.append(helper.make_tensor_value_info('evidence', TensorProto.FLOAT, [n, 6, 2, 2]))
+        weights += [numpy_helper.from_array(a, k) for k, a in dict(quarters=np.array([0, 3, 4]), parts=parts, grid=np.array([0, 6, 2, 2]),
+                                                                   column=np.full((6, 1), bias, np.float32)).items()]
+    graph = helper.make_graph(nodes, 'tiny', [helper.make_tensor_value_info(input, type, [n, 3, side, side])], outputs, weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
     if text is None and card is not None: text = json.dumps(card)
     if text is not None: helper.set_model_props(model, {'bearclf': text})
