@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['gather', 'mine', 'KeepBest', 'EpochLines', 'fit', 'Collage', 'Pair', 'pair_up', 'pair_probs',
-           'expected_calibration_error', 'platt', 'temperature', 'rescale_logits', 'f1_thresholds', 'bound_false_bears',
-           'folds_of', 'Held', 'train']
+           'expected_calibration_error', 'platt', 'temperature', 'calibrated', 'rescale_logits', 'f1_thresholds',
+           'bound_false_bears', 'choose_thresholds', 'folds_of', 'Held', 'train', 'peaks_apart']
 
 # %% ../nbs/02_other_class.ipynb #1b6f603a
 import copy, random, signal, sys, threading
@@ -178,7 +178,7 @@ def pair_probs(
     probs = [list(r.prediction.probs.values()) for r in classifier.predict_files((p.joined() for p in pairs), len(pairs), progress=False)]
     return np.array(probs).reshape(-1, len(classifier.labels)), targets_of([p.labels for p in pairs], classifier.labels)
 
-# %% ../nbs/02_other_class.ipynb #529b8ab6
+# %% ../nbs/02_other_class.ipynb #10a3e91d
 def expected_calibration_error(
     probs:np.ndarray, # (pictures, labels) probabilities, 0 to 1
     targets:np.ndarray, # (pictures, labels) 1 where the label is there
@@ -217,6 +217,13 @@ def temperature(
     loss = lambda s: (np.logaddexp.reduce(np.exp(s)*logs, 1) - (np.exp(s)*logs)[y]).mean()
     return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method='bounded').x))
 
+def calibrated(
+    probs:np.ndarray, # (pictures, labels) probabilities of a multi-label model, 0 to 1
+    scale, shift # of each label's logit, (labels,) each
+)->np.ndarray: # (pictures, labels) probabilities, 0 to 1
+    "The probabilities with their logits times `scale`, plus `shift`."
+    return _sigmoid(scale*_logit(probs) + shift)
+
 def rescale_logits(
     path:str|Path, # a model file
     scale, shift # of the logits of each label, (labels,) each
@@ -236,7 +243,7 @@ def rescale_logits(
                 model.graph.node.append(helper.make_node(op, [source, f'{out}_{op}'], [out]))
     with whole_file(path) as part: onnx.save(model, part)
 
-# %% ../nbs/02_other_class.ipynb #f526b0ae
+# %% ../nbs/02_other_class.ipynb #cf5481c3
 def f1_thresholds(
     probs:np.ndarray, # (pictures, labels) probabilities, 0 to 1
     targets:np.ndarray, # (pictures, labels) 1 where the label is there
@@ -267,7 +274,16 @@ def bound_false_bears(
     by = max(0, over[raised] + 1e-3) if len(over) > raised else 0
     return {label: round(float(_sigmoid(_logit(t) + by*(label != OTHER))), 4) for label, t in thresholds.items()}
 
-# %% ../nbs/02_other_class.ipynb #28d42e29
+def choose_thresholds(
+    probs:np.ndarray, targets:np.ndarray, # of held-aside pictures, (pictures, labels): probabilities, and 1 where the label is there
+    pair_probs:np.ndarray, pair_targets:np.ndarray, # of pairs of them, (pairs, labels)
+    labels:list # names, in the order of the columns
+)->dict: # name of the choice to {name of the label to threshold}
+    "Thresholds with the highest F1 on pictures and pairs together, and those raised until at most 1 % of the pictures without a kind get one."
+    f1 = f1_thresholds(np.r_[probs, pair_probs], np.r_[targets, pair_targets], labels)
+    return {'highest F1': f1, 'false bears at most 1 %': bound_false_bears(probs, targets, f1)}
+
+# %% ../nbs/02_other_class.ipynb #bf1a8f5f
 def folds_of(
     pictures:list, # of `Labelled`
     k:int, # how many folds, 2 or more
@@ -322,21 +338,20 @@ def _export(learn, path, **card):
 
 def _settle(path, helds, labels, single):
     "Calibrate the file on what was held aside, choose its thresholds, and write both and the scores into it; returns the scores."
-    held = Held(*(sum(o, []) if isinstance(o[0], list) else np.concatenate(o) for o in zip(*helds)))
+    held = Held(*(sum(o, []) if isinstance(o[0], list) else np.concatenate(o) for o in zip(*helds))) # of all folds
     y, pair_y = targets_of([p.labels for p in held.pictures], labels), targets_of([p.labels for p in held.pairs], labels)
-    if single: scale, shift = np.full(len(labels), temperature(held.probs, y)), np.zeros(len(labels))
-    else: scale, shift = platt(held.probs, y)
-    def after(p):
-        if not single: return _sigmoid(scale*_logit(p) + shift)
-        return (e := np.clip(p, 1e-12, 1)**scale)/e.sum(1, keepdims=True)
-    probs, pair_probs, card = after(held.probs), after(held.pair_probs), {}
-    if not single:
-        f1 = f1_thresholds(np.r_[probs, pair_probs], np.r_[y, pair_y], labels)
-        bound = bound_false_bears(probs, y, f1)
-        card = dict(thresholds=bound, threshold_sets={'highest F1': f1, 'false bears at most 1 %': bound})
-    scores = evaluate(probs, y, labels, single=single, **({} if single else dict(thresholds=bound)))
-    if len(held.pairs): scores.loc[('pairs', 'exact match'), :] = evaluate(pair_probs, pair_y, labels, bound).loc[('all', 'exact match')]
-    ece = {'before': round(expected_calibration_error(held.probs, y), 4), 'after': round(expected_calibration_error(probs, y), 4)}
+    if single:
+        scale, shift, card = np.full(len(labels), temperature(held.probs, y)), np.zeros(len(labels)), {}
+        probs = (e := np.clip(held.probs, 1e-12, 1)**scale)/e.sum(1, keepdims=True)
+        scores = evaluate(probs, y, labels, single=True)
+    else:
+        scale, shift = platt(held.probs, y)
+        probs, pair_probs = (calibrated(p, scale, shift) for p in (held.probs, held.pair_probs))
+        sets = choose_thresholds(probs, y, pair_probs, pair_y, labels)
+        card = dict(thresholds=sets['false bears at most 1 %'], threshold_sets=sets)
+        scores = evaluate(probs, y, labels, card['thresholds'])
+        if held.pairs: scores.loc[('pairs', 'exact match'), :] = evaluate(pair_probs, pair_y, labels, card['thresholds']).loc[('all', 'exact match')]
+    ece = {when: round(expected_calibration_error(p, y), 4) for when, p in (('before', held.probs), ('after', probs))}
     rescale_logits(path, scale, shift)
     update_card(path, calibration_error=ece, scores={' '.join(k): v for k, v in scores.dropna().round(4).T.to_dict('list').items()}, **card)
     return scores
@@ -370,3 +385,20 @@ def train(
                 _export(learn, part, **card, **dict(stopped_early=True) if stopped else {})
                 if split: helds = [*([] if stopped else helds), _held(part, [pictures[i] for i in split[1]], single, seed)]
                 if stopped or n == len(splits) - (not folds): return _settle(part, helds, list(learn.dls.vocab), single)
+
+# %% ../nbs/02_other_class.ipynb #2effc739
+def peaks_apart(
+    model:str|Path, # a model file with maps
+    pairs:list, # of `Pair`
+)->pd.DataFrame: # a row for each picture of each pair: `label`, and `apart`: whether its map's peak lies on its side of the seam
+    "How well the maps of two kinds in one frame part. `ModelError` if the model has none. The pointing game: Zhang et al., 2016, arXiv:1608.00507."
+    classifier, rows = Classifier(model), []
+    for pair in pairs:
+        frame, (first, second) = pair.joined(), (open_picture(f).size for f in pair.files)
+        seam = 1/(1 + second[0]*first[1]/(first[0]*second[1])) # as a share of the frame's width
+        answer = classifier.predict(frame)
+        answer.heatmap(pair.labels[0]) # says so if there are none
+        for label, left in zip(pair.labels, (True, False)):
+            heat = answer.evidence[classifier.labels.index(label)]
+            rows.append((label, ((heat.argmax() % heat.shape[1] + .5)/heat.shape[1] < seam) == left))
+    return pd.DataFrame(rows, columns=['label', 'apart'])
