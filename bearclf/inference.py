@@ -277,7 +277,17 @@ class Result:
 
     def __str__(self): return self.error if self.prediction is None else f'{self.file}: {self.prediction}'
 
-# %% ../nbs/04_inference.ipynb #938f59cb
+# %% ../nbs/04_inference.ipynb #a1743e48
+def _parts(im, height, width):
+    """The picture in one to four parts along the side that would be squashed in making it `height` x `width`: in one, up to a picture 1.875 times
+    as long as it should be; else in parts near 1.25 times."""
+    w, h = im.size
+    wide = w*height/(h*width)
+    n = min(4, max(1, round(max(wide, 1/wide)/1.25)))
+    if wide > 1: return [im.crop((w*i//n, 0, w*(i+1)//n, h)) for i in range(n)]
+    return [im.crop((0, h*i//n, w, h*(i+1)//n)) for i in range(n)]
+
+# %% ../nbs/04_inference.ipynb #21368951
 class Classifier:
     "A model and the answers that it gives. `ModelError` if the file can't be used. Threads may share one."
     def __init__(self,
@@ -306,31 +316,36 @@ class Classifier:
 
     def preprocess(self,
         picture # a path, bytes, an open binary file, a PIL image, or an array (height x width x channels; uint8, or floats from 0 to 1)
-    )->np.ndarray: # float32 (3, height, width), normalised
+    )->np.ndarray: # float32 (parts, 3, height, width), normalised; one part, but for a picture much longer than wide
         "What the network sees of `picture`. `PictureError` if it can't be opened."
+        return self._array(open_picture(picture, at_least=DECODE_SIDE))
+
+    def _array(self, im):
+        "`preprocess` of an opened picture."
         (rh, rw), (h, w) = self.card.resize, self.card.size
         top, left = (rh-h)//2, (rw-w)//2
-        im = open_picture(picture, at_least=DECODE_SIDE).resize((rw, rh), Image.BILINEAR).crop((left, top, left+w, top+h))
-        x = np.empty((3, h, w), np.float32)
-        np.multiply(np.asarray(im).transpose(2, 0, 1), self._scale, out=x)
+        ims = _parts(im, rh, rw)
+        x = np.empty((len(ims), 3, h, w), np.float32)
+        for im, part in zip(ims, x):
+            im = im.resize((rw, rh), Image.BILINEAR).crop((left, top, left+w, top+h))
+            np.multiply(np.asarray(im).transpose(2, 0, 1), self._scale, out=part)
         x -= self._shift
         return x
-
-    def _prediction(self, x, picture):
-        "The answer for `picture`, preprocessed as `x`."
-        with self._turn: logits, *evidence = (o[0] for o in self._session.run(self._outputs, {'image': x[None]}))
-        logits = logits.astype(float)
-        if not np.isfinite(logits).all(): raise ModelError(f'{self.file} gives values that are no numbers; train or export the model anew.')
-        if self.card.multi_label: probs = np.exp(-np.logaddexp(0, -logits))
-        else: probs = (e := np.exp(logits - logits.max()))/e.sum()
-        return Prediction(dict(zip(self.card.labels, probs.tolist())), dict(self.card.thresholds), *(evidence or [None]),
-                          None if hasattr(picture, 'read') else picture)
 
     def predict(self,
         picture # a path, bytes, an open binary file, a PIL image, or an array (height x width x channels; uint8, or floats from 0 to 1)
     )->Prediction:
-        "Which labels `picture` has. `PictureError` if it can't be opened."
-        return self._prediction(self.preprocess(picture), picture)
+        """Which labels `picture` has. Of parts, the highest logit of each kind counts, and the lowest of `other`. `PictureError` if it can't be opened."""
+        im, said = open_picture(picture, at_least=DECODE_SIDE), []
+        for part in self._array(im):
+            with self._turn: said.append([o[0] for o in self._session.run(self._outputs, {'image': part[None]})])
+        logits, *evidence = zip(*said)
+        logits = np.where([label == OTHER for label in self.card.labels], np.min(logits, 0), np.max(logits, 0)).astype(float)
+        if not np.isfinite(logits).all(): raise ModelError(f'{self.file} gives values that are no numbers; train or export the model anew.')
+        if self.card.multi_label: probs = np.exp(-np.logaddexp(0, -logits))
+        else: probs = (e := np.exp(logits - logits.max()))/e.sum()
+        maps = np.concatenate(evidence[0], 2 if len(said) > 1 and im.width > im.height else 1) if evidence else None
+        return Prediction(dict(zip(self.card.labels, probs.tolist())), dict(self.card.thresholds), maps, None if hasattr(picture, 'read') else picture)
 
     def _result(self, file):
         try: return Result(file, self.predict(file))

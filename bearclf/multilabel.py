@@ -7,7 +7,7 @@ __all__ = ['ARCH', 'parent_label_multi', 'BearImage', 'keep_together', 'hold_asi
            'KeepStatistics', 'bear_learner', 'predictions', 'answers', 'evaluate', 'plot_scores', 'targets_of',
            'valid_scores', 'update_card', 'file_probs', 'export_onnx', 'file_scores']
 
-# %% ../nbs/01_multilabel.ipynb #d625c578
+# %% ../nbs/01_multilabel.ipynb #aab208e8
 import copy, ctypes, json, math, shutil, sys, tempfile
 from datetime import datetime, timezone
 from functools import partial
@@ -20,7 +20,7 @@ from fastai.vision.all import (AffineCoordTfm, Callback, CategoryBlock, DataBloc
 
 from . import __version__
 from .data import DECODE_SIDE, OTHER, BearclfError, DataError, PictureError, near_duplicates, open_picture, whole_file
-from .inference import CARD_FORMAT, CARD_KEY, Classifier
+from .inference import CARD_FORMAT, CARD_KEY, Classifier, _parts
 
 # %% ../nbs/01_multilabel.ipynb #50327ad4
 def parent_label_multi(
@@ -309,7 +309,7 @@ def _mapped(model):
     kinds = (torch.nn.AdaptiveAvgPool2d, torch.nn.BatchNorm1d, torch.nn.Linear)
     return _Mapped(body, *layers[1:]) if tuple(map(type, layers)) == kinds else model
 
-# %% ../nbs/01_multilabel.ipynb #40487b72
+# %% ../nbs/01_multilabel.ipynb #d2a7f01b
 def _to_int8(source, dest, batches):
     "Static quantization of the ONNX file `source`: QDQ, per channel, ranges from `batches` of prepared pictures."
     import onnx
@@ -334,6 +334,11 @@ def file_probs(
     results = [*Classifier(path).predict_files(files, progress=False)]
     if bad := [r for r in results if r.error]: raise PictureError(bad[0].error)
     return np.array([list(r.prediction.probs.values()) for r in results])
+
+def _as_seen(file, resize):
+    "The picture's file, or its parts if `Classifier` looks at it in parts."
+    parts = _parts(open_picture(file, at_least=DECODE_SIDE), *resize)
+    return parts if len(parts) > 1 else [file]
 
 def _check(path, card, files, theirs):
     "How far the file `path` is, from picture to probabilities, from `theirs`, what the learner says of `files`."
@@ -365,7 +370,7 @@ def export_onnx(
                               dynamo=True, external_data=False, dynamic_shapes=({0: torch.export.Dim('pictures')},), verbose=False)
         except Exception as e: raise TrainingError(f"torch cannot write this network as ONNX ({type(e).__name__}); take another backbone.") from e
         update_card(float_file, **card)
-        held = pick(learn.dls.valid_ds, 256)
+        held = [o for f in pick(learn.dls.valid_ds, 256) for o in _as_seen(f, card['resize'])]
         theirs = predictions(learn, held).to_numpy()
         check = _check(float_file, card, held, theirs)
         if check['max_difference'] > 1e-3:
@@ -373,7 +378,7 @@ def export_onnx(
                                 "so it was not written; do the learner's pictures come from `open_picture` (see BearImage)?")
         if int8:
             prepare = Classifier(float_file).preprocess
-            try: _to_int8(float_file, part, [prepare(f)[None] for f in pick(learn.dls.train_ds, 128)])
+            try: _to_int8(float_file, part, [prepare(f)[:1] for f in pick(learn.dls.train_ds, 128)])
             except Exception as e: raise TrainingError(f"This network cannot be written in eight bits ({type(e).__name__}).") from e
             update_card(part, **card)
             check = _check(part, card, held, theirs)

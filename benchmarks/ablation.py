@@ -34,7 +34,9 @@ def outcomes(probs, labels, thresholds, test, pair_probs, pairs):
     none, right = np.array([p.labels == (OTHER,) for p in test]), (said == y)[:, bear].all(1)
     res = {f'recall {k}': said[y[:, i] == 1, i] for i, k in enumerate(labels) if k != OTHER}
     return res | {'false bears, everyday': ~right[none & ~hard], 'false bears, polar and panda': ~right[none & hard],
-                  'exact match, one kind': right[~none], 'exact match, two kinds': (pair_said == pair_y)[:, bear].all(1)}
+                  'exact match, one kind': right[~none],
+                  **{f'exact match, {how}': (pair_said == pair_y)[[p.above == above for p in pairs]][:, bear].all(1)
+                     for how, above in (('side by side', False), ('one above the other', True))}}
 
 def arms(seed, tmp):
     "Each arm's name and outcomes."

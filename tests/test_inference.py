@@ -47,7 +47,7 @@ def test_values(clf):
     im.paste((255, 0, 0), (0, 0, 90, 60))
     cut = (SIDE-CROP)//2
     seen = np.asarray(im.resize((SIDE, SIDE), Image.BILINEAR), float)[cut:cut+CROP, cut:cut+CROP]/255
-    x = clf.preprocess(im)
+    x, = clf.preprocess(im)
     assert x.dtype == np.float32 and x.shape == (3, CROP, CROP) and x.flags.c_contiguous
     np.testing.assert_allclose(x, ((seen-.5)/.25).transpose(2, 0, 1), atol=1e-5)
     expected = 1/(1+np.exp(-logits(seen)))
@@ -81,7 +81,7 @@ def test_several_labels(clf):
 def test_single_label(tmp_path):
     clf = Classifier(tiny_model(tmp_path/'s.onnx', card(multi_label=False, thresholds=None)))
     res = clf.predict(picture('bottom_left'))
-    z = logits(clf.preprocess(picture('bottom_left')).transpose(1, 2, 0)*.25+.5)
+    z = logits(clf.preprocess(picture("bottom_left"))[0].transpose(1, 2, 0)*.25+.5)
     np.testing.assert_allclose([res.probs[k] for k in LABELS], np.exp(z-z.max())/np.exp(z-z.max()).sum(), atol=1e-5)
     assert res.labels == ['bottom_left'] and res.thresholds == {} and math.isclose(sum(res.probs.values()), 1)
     assert len(clf.predict(Image.new('RGB', (50, 50), 'grey')).labels) == 1
@@ -130,7 +130,7 @@ def test_preprocessing_equals_training(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.effect_noise((2500, 1900), 80).convert('RGB').save(folder/'teddys'/'large.jpg', exif=exif)
-    clear = Image.effect_noise((90, 300), 80).convert('RGBA')
+    clear = Image.effect_noise((90, 160), 80).convert('RGBA')
     clear.putalpha(Image.radial_gradient('L').resize(clear.size))
     clear.save(folder/'teddys'/'clear.png')
     files = [*picture_files(folder), *(picture_files(images_path())[::20] if 'BEARCLF_DATA' in os.environ else [])]
@@ -139,7 +139,7 @@ def test_preprocessing_equals_training(tmp_path):
     clf = Classifier(tiny_model(tmp_path/'m.onnx', card(resize=[256, 256], size=[224, 224], mean=[0, 0, 0], std=[1, 1, 1]), side=224))
     seen = np.concatenate([b[0].cpu().numpy() for b in dls.test_dl(files, bs=8)])
     assert len(seen) == len(files)
-    for f, x in zip(files, seen): np.testing.assert_allclose(clf.preprocess(f), x, atol=1e-6, err_msg=str(f))
+    for f, x in zip(files, seen): np.testing.assert_allclose(clf.preprocess(f)[0], x, atol=1e-6, err_msg=str(f))
 
 
 # ---- every kind of picture ----
@@ -148,7 +148,7 @@ def test_preprocessing_equals_training(tmp_path):
 @pytest.mark.parametrize('format', ['JPEG', 'TIFF', 'PNG', 'WEBP'])
 def test_exif_rotation(clf, orientation, format):
     "The answer for a rotated file is that for the upright picture."
-    upright = picture('top_right', (250, 10, 10), size=(128, 64))
+    upright = picture('top_right', (250, 10, 10), size=(112, 64))
     undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # PIL.Image.Transpose which makes the stored picture from the upright one
     stored = upright.transpose(Image.Transpose(undo[orientation])) if orientation > 1 else upright
     exif = Image.Exif()
@@ -514,7 +514,7 @@ def test_network_with_free_sides(tmp_path):
 
 def test_card_keeps_what_it_was_given(clf):
     assert clf.card == Card.from_json(json.dumps(card()))
-    assert json.loads(json.dumps(clf.card.to_dict())) == card() | {'check': {}, 'stopped_early': False}
+    assert json.loads(json.dumps(clf.card.to_dict())) == card() | {'check': {}, 'stopped_early': False, 'threshold_sets': {}, 'calibration_error': {}}
     assert clf.card.name == 'tiny' and clf.card.size == (CROP, CROP) and clf.labels == LABELS
     assert Card.from_json(json.dumps(card(later='field'))) == clf.card  # what a later bearclf adds does no harm
 
@@ -586,3 +586,24 @@ def test_maps_come_with_the_same_answer(tmp_path):
         assert answer.evidence.mean((1, 2)) == pytest.approx([math.log(p/(1-p)) for p in answer.probs.values()], abs=1e-4)
     with pytest.raises(ModelError, match='where it sees what'): plain.predict(picture()).heatmap('red')
     with pytest.raises(BearclfError, match='labels are red, green'): mapped.predict(picture()).heatmap('bear')
+
+
+def test_a_long_picture_is_looked_at_in_parts(tmp_path):
+    "A kind is there if a part shows it, and `other` if all do; the maps lie side by side as the parts do."
+    labels = ['red', 'green', 'other', 'top_right', 'bottom_left', 'bottom_right'] # other: bright in its top left quarter
+    clf = Classifier(tiny_model(tmp_path/'maps.onnx', card(labels=labels, thresholds=dict.fromkeys(labels, .5), resize=[CROP, CROP]), maps=True))
+    red, green, other = (picture(colour=c, ground=g, size=(100, 80)) for c, g in (((255, 0, 0),)*2, ((0, 255, 0),)*2, ((255,)*3, (40,)*3)))
+    alone = [clf.predict(im) for im in (red, green, other)]
+    assert [a.labels for a in alone] == [['red'], ['green'], ['other']]
+    for turn in (False, True):
+        frame = Image.new('RGB', (200, 80))
+        for i, im in enumerate((red, green)): frame.paste(im, (100*i, 0))
+        answer = clf.predict(frame.transpose(Image.ROTATE_90) if turn else frame) # the left part becomes the lower one
+        assert set(answer.labels) == {'red', 'green'}
+        for k in ('red', 'green'): assert answer.probs[k] == pytest.approx(max(a.probs[k] for a in alone[:2]), abs=.02)
+        heat = answer.heatmap('red')
+        assert heat.shape == ((4, 2) if turn else (2, 4)) and (heat[2:] if turn else heat[:, :2]).min() > .5 > (heat[:2] if turn else heat[:, 2:]).max()
+    frame.paste(other, (100, 0))
+    assert clf.predict(frame).labels == ['red'] # beside a kind, other is not everywhere
+    frame.paste(other, (0, 0))
+    assert clf.predict(frame).labels == ['other']
