@@ -19,7 +19,7 @@ from .multilabel import TrainingError, _average_precision, _is_single, _scores, 
 from .other_class import (_logit, _sigmoid, expected_calibration_error, f1_thresholds, fit, folds_of, pair_up, platt,
                                  temperature)
 
-# %% ../nbs/03_single_vs_multi.ipynb #487af041
+# %% ../nbs/03_single_vs_multi.ipynb #2806bb22
 class Split(NamedTuple):
     "Indices of pictures, in three parts that share none, nor near-duplicates."
     train:list # to train on
@@ -35,7 +35,7 @@ def three_way(
     test, valid = folds[seed%5], folds[(seed+1)%5]
     train = sorted({*range(len(pictures))} - {*test, *valid})
     if lost := {l for p in pictures for l in p.labels} - {l for i in train for l in pictures[i].labels}:
-        raise DataError(f'No picture of {min(lost)} is left to train on, beside a fifth for validation and one for the test; add pictures that differ.')
+        raise DataError(f'No picture of {min(lost)} is left to train on beside two fifths for validation and test; add pictures that differ.')
     return Split(train, valid, test)
 
 # %% ../nbs/03_single_vs_multi.ipynb #b80e4c6a
@@ -157,7 +157,7 @@ def read_said(
     except Exception as e: raise DataError(f'{path} does not hold what contestants said ({type(e).__name__}); make it anew.') from e
     return runs
 
-# %% ../nbs/03_single_vs_multi.ipynb #8a06a659
+# %% ../nbs/03_single_vs_multi.ipynb #b8e12e22
 def _figures(said, w):
     "Every figure of `compare`, for each row of weights `w` (B, pictures): {name: ((B,), how many pictures it rests on)}."
     one, kinds = ~said.pairs, said.kinds
@@ -182,8 +182,8 @@ def _figures(said, w):
 def figures(
     said:Said
 )->dict: # name to value, 0 to 1; only those that have pictures to rest on
-    """Of photographs with one kind or none: exact match, macro F1 (the kinds), mAP (all labels), false bears; of pairs: one found, both found, exact match.
-    mAP: Everingham et al., 2010, doi:10.1007/s11263-009-0275-4."""
+    """Of photographs with one kind or none: exact match, macro F1 (the kinds), mAP (all labels), false bears; of pairs: one found, both found, exact
+    match. mAP: Everingham et al., 2010, doi:10.1007/s11263-009-0275-4."""
     return {k: float(v[0]) for k, (v, _) in _figures(said, np.ones((1, len(said.probs)))).items()}
 
 def compare(
@@ -192,12 +192,14 @@ def compare(
     n_boot:int=1000, # bootstrap resamples
     seed:int=42 # of the bootstrap
 )->pd.DataFrame: # a row for each of `figures`; columns first, second, difference (second - first), low, high (its 95 % interval), n (pictures)
-    """`figures` of both, and their differences with paired bootstrap intervals: each resample takes the same pictures for both, photographs and pairs each by
-    themselves. `DataError` if the two did not speak of the same pictures. Efron and Tibshirani, 1993, doi:10.1201/9780429246593, chapter 8."""
-    if first.labels != second.labels: raise DataError(f'The contestants know different labels ({", ".join(first.labels)}; {", ".join(second.labels)}).')
+    """`figures` of both, and their differences with paired bootstrap intervals: each resample takes the same pictures for both, photographs and pairs
+    each by themselves. `DataError` if the two did not speak of the same pictures. The paired bootstrap: Koehn, 2004, aclanthology.org/W04-3250."""
+    if first.labels != second.labels:
+        raise DataError(f'The contestants know different labels ({", ".join(first.labels)}; {", ".join(second.labels)}); train them on the same pictures.')
     if not len(first.probs): raise DataError('There are no pictures to compare on.')
     if not np.array_equal(first.targets, second.targets) or not np.array_equal(first.folders, second.folders):
-        raise DataError(f'The contestants must speak of the same pictures in the same order; these are {len(first.probs)} and {len(second.probs)} that differ.')
+        raise DataError(f'The contestants must speak of the same pictures in the same order; these are {len(first.probs)} and {len(second.probs)}, '
+                        'not the same.')
     rng, w = np.random.default_rng(seed), np.zeros((n_boot, len(first.probs)))
     for part in (first.pairs, ~first.pairs):
         if n := part.sum(): w[:, part] = rng.multinomial(n, np.full(n, 1/n), size=n_boot)
@@ -206,7 +208,7 @@ def compare(
             for k, (v, n) in values[0].items()}
     return pd.DataFrame.from_dict(rows, orient='index', columns=['first', 'second', 'difference', 'low', 'high', 'n'])
 
-# %% ../nbs/03_single_vs_multi.ipynb #4aa05b4f
+# %% ../nbs/03_single_vs_multi.ipynb #55b81859
 _STYLES = (dict(color='#0072B2', ls='-', marker='o'), dict(color='#D55E00', ls='--', marker='s'), # told apart without colour as well;
            dict(color='#009E73', ls='-.', marker='^'), dict(color='#CC79A7', ls=':', marker='D'))  # colours: Okabe and Ito, 2008
 
@@ -224,19 +226,19 @@ def plot_precision_recall(
     styled, some = [*_styled(saids)], next(iter(saids.values()))
     there = [i for i, kind in enumerate(some.kinds) if kind and some.targets[:, i].any()]
     if not there: raise DataError('No kind has pictures; there is nothing to draw.')
-    axes = plt.subplots(1, len(there), figsize=(3.4*len(there), 3.6), sharey=True, squeeze=False, layout='constrained')[1][0]
+    axes = plt.subplots(1, len(there), figsize=(3.2*len(there), 4.2), sharey=True, squeeze=False, layout='constrained')[1][0]
     for ax, i in zip(axes, there):
         for name, said, style in styled:
             precision, recall, _ = precision_recall_curve(said.targets[:, i], said.probs[:, i])
             ap = _average_precision(said.probs[:, i], said.targets[:, i], np.ones((1, len(said.probs)))).item()
             ax.step(recall, precision, where='post', label=f'{name} ({ap:.3f})', color=style['color'], ls=style['ls'])
         ax.set(title=some.labels[i], xlabel='recall', xlim=(-.02, 1.02), ylim=(-.02, 1.04))
-        ax.legend(fontsize='small', loc='lower left', title='average precision')
+        ax.legend(fontsize='small', loc='upper center', bbox_to_anchor=(.5, -.16), title='average precision', frameon=False)
         ax.grid(alpha=.3)
     axes[0].set_ylabel('precision')
     return axes
 
-# %% ../nbs/03_single_vs_multi.ipynb #2f2339b0
+# %% ../nbs/03_single_vs_multi.ipynb #d96b97ed
 def _wilson(hits, n):
     "95 % interval of a share of `hits` in `n`. Wilson, 1927, doi:10.1080/01621459.1927.10502953."
     z = 1.96
@@ -250,7 +252,7 @@ def plot_reliability(
 ):
     "The share of answers that are true over the probability given, all labels together; returns the axes. `DataError` for too many contestants."
     import matplotlib.pyplot as plt
-    if ax is None: ax = plt.subplots(figsize=(5, 4.6), layout='constrained')[1]
+    if ax is None: ax = plt.subplots(figsize=(6.6, 4.2), layout='constrained')[1]
     ax.plot([0, 1], [0, 1], color='.6', lw=1, label='as said')
     for name, said, style in _styled(saids):
         p, y = said.probs.ravel(), said.targets.ravel()
@@ -260,9 +262,10 @@ def plot_reliability(
         said_p, hits = (np.bincount(which, o, bins)[some] for o in (p, y))
         share, (low, high) = hits/n[some], _wilson(hits, n[some])
         error = expected_calibration_error(said.probs, said.targets, bins)
-        ax.errorbar(said_p/n[some], share, yerr=np.abs([share-low, high-share]), capsize=2, ms=5, lw=1.2, label=f'{name} (error {error:.3f})', **style)
+        ax.errorbar(said_p/n[some], share, yerr=np.abs([share-low, high-share]), capsize=2, ms=5, lw=1.2, **style,
+                    label=f'{name} (error {error:.3f})')
     ax.set(xlabel='probability given', ylabel='share that is true', xlim=(-.02, 1.02), ylim=(-.02, 1.02))
-    ax.legend(fontsize='small', loc='upper left')
+    ax.legend(fontsize='small', bbox_to_anchor=(1.01, 1), loc='upper left', frameon=False)
     ax.grid(alpha=.3)
     return ax
 

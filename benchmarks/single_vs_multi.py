@@ -12,7 +12,7 @@ import argparse, json, shlex, sys
 from collections import Counter
 from pathlib import Path
 
-from bearclf.data import BearclfError, data_hash, read_labels, whole_file
+from bearclf.data import BearclfError, check_writable, data_hash, read_labels, whole_file
 from bearclf.other_class import expected_calibration_error
 from bearclf.single_vs_multi import CONTESTANTS, compare, contest, figures, pooled, write_said
 
@@ -46,10 +46,12 @@ def write(runs, pictures):
     return together
 
 try:
+    check_writable(args.out)
     pictures, runs = read_labels(args.images), {}
     for seed in dict.fromkeys(args.seeds):
         runs[seed] = {name: said for name, (_, said) in contest(pictures, seed, args.epochs).items()}
         together = write(runs, pictures)
         for name in CONTESTANTS: print(f'seed {seed}, {name}: {scores(runs[seed][name])}', flush=True)
-    for name in [*CONTESTANTS][1:]: print(f"\nsingle and {name}, seeds {args.seeds}\n{compare(together['single'], together[name]).round(3).to_string()}")
+    for name in [*CONTESTANTS][1:]:
+        print(f"\nsingle and {name}, seeds {args.seeds}\n{compare(together['single'], together[name]).round(3).to_string()}")
 except BearclfError as e: sys.exit(str(e))
