@@ -7,7 +7,7 @@ __all__ = ['LOOKALIKES', 'CONTESTANTS', 'Split', 'three_way', 'Said', 'pooled', 
            'read_said', 'figures', 'compare', 'plot_precision_recall', 'plot_reliability', 'called_what',
            'plot_called_what']
 
-# %% ../nbs/03_single_vs_multi.ipynb #0338e09c
+# %% ../nbs/03_single_vs_multi.ipynb #48f24f43
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,8 +16,7 @@ from fastai.vision.all import Learner
 
 from .data import OTHER, DataError, check_trainable, whole_file
 from .multilabel import TrainingError, _average_precision, _is_single, _scores, answers, predictions, targets_of
-from .other_class import (_logit, _sigmoid, expected_calibration_error, f1_thresholds, fit, folds_of, pair_up, platt,
-                                 temperature)
+from .other_class import COLLAGES, calibrated, expected_calibration_error, f1_thresholds, fit, folds_of, pair_up, platt, temperature
 
 # %% ../nbs/03_single_vs_multi.ipynb #2806bb22
 class Split(NamedTuple):
@@ -84,12 +83,12 @@ def separate_pairs(
             used.update(pair.files)
     return res
 
-# %% ../nbs/03_single_vs_multi.ipynb #9de65a1a
+# %% ../nbs/03_single_vs_multi.ipynb #fc01fb66
 def _calibration(probs, targets, single):
     "A function that calibrates probabilities, learned from those of held-aside pictures."
     if not single:
-        scale, shift = platt(probs, targets)
-        return lambda p: _sigmoid(scale*_logit(p) + shift)
+        change = platt(probs, targets)
+        return lambda p: calibrated(p, *change)
     scale = temperature(probs, targets)
     return lambda p: (e := np.clip(p, 1e-12, 1)**scale)/e.sum(1, keepdims=True)
 
@@ -107,14 +106,14 @@ def ask(
         probs = predictions(learn, [*(p.file for p in pictures), *(p.joined() for p in pairs)]).to_numpy()
         sides.append((probs, targets_of([p.labels for p in [*pictures, *pairs]], labels)))
     (held, y), (probs, targets) = sides
-    calibrated = _calibration(held[:len(valid)], y[:len(valid)], single)
-    thresholds = .5 if single else choose(calibrated(held), y, labels)
-    probs = calibrated(probs)
+    calibrate = _calibration(held[:len(valid)], y[:len(valid)], single)
+    thresholds = .5 if single else choose(calibrate(held), y, labels)
+    probs = calibrate(probs)
     folders = np.array([p.file.parent.name for p in test] + ['']*(len(probs) - len(test)))
     return Said(labels, probs, answers(probs, labels, thresholds, single), targets.astype(bool), folders)
 
-# %% ../nbs/03_single_vs_multi.ipynb #ab0c46a5
-CONTESTANTS = {'single': dict(single=True), 'multi': {}, 'multi with collages': dict(collages=.5)}
+# %% ../nbs/03_single_vs_multi.ipynb #042f09b4
+CONTESTANTS = {'single': dict(single=True), 'multi': {}, 'multi with collages': dict(collages=COLLAGES)}
 
 def contest(
     pictures:list, # of `Labelled`, one label each
