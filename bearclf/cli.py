@@ -86,7 +86,7 @@ def info(args):
     print(json.dumps(Classifier(args.model).card.to_dict(), indent=1))
     return 0
 
-# %% ../nbs/06_cli.ipynb #fb4c96e8
+# %% ../nbs/06_cli.ipynb #9cb52a6b
 def download_photographs(args):
     "Fetch photographs for search words; 1 if a word found nothing, or something was refused or set aside."
     from bearclf.data import download
@@ -109,7 +109,7 @@ def credits_page(args):
     print(write_credits(args.images, args.out))
     return 0
 
-# %% ../nbs/06_cli.ipynb #47ca35c4
+# %% ../nbs/06_cli.ipynb #c6caf74a
 def _parser():
     parser = argparse.ArgumentParser(prog='bearclf', description='Tell which kinds of bear are in photographs: black bear, grizzly, teddy, several '
                                      'at once, or none.', epilog='bearclf COMMAND --help shows an example of each.')

@@ -1,8 +1,8 @@
 "Downloads, against one server that speaks as the four services do and fails in every way we know of."
-import builtins, errno, html.parser, json, multiprocessing, os, random, signal, subprocess, sys, time
+import errno, html.parser, json, multiprocessing, os, random, re, signal, subprocess, sys, threading, time
 from pathlib import Path
 
-import pytest
+import pytest, tqdm
 
 from bearclf import cli, data, sources
 from bearclf.data import DataError, Drawn, Manifest, NothingFound, SourceError, download, open_picture, picture_files, read_manifest, write_credits
@@ -79,7 +79,6 @@ def test_records_that_lack_something(server, tmp_path, kind):
                                              (['broken']*4, 'answered 500'), (['broken', 'broken'], ''), (['busy-a-second'], ''), (['busy-an-hour'], 'asks to wait 60 minutes'),
                                              (['cut'], ''), (['stall']*4, 'fell silent'), (['gone'], 'answered 404')])
 def test_a_service_in_trouble(server, tmp_path, kind, faults, trouble):
-    import re
     server.api_faults = list(faults)
     source = service(server, kind)
     if kind is Flickr and isinstance(faults[0], dict): server.api_faults = [{**faults[0], 'stat': 'ok'}]
@@ -322,6 +321,7 @@ def test_two_downloads_to_one_folder(server, tmp_path):
     with Manifest(tmp_path/'images'), pytest.raises(DataError, match='going on'): download('grizzly', n=3, source=service(server), dest=tmp_path/'images')
 
 def _child(url, dest, n):
+    tqdm.tqdm.set_lock(threading.RLock())  # the one between processes would be left behind by each that is killed
     source = Wikimedia(base=f'{url}/commons', net=net(), interval=0)
     download(['grizzly', 'teddy'], n=n, source=source, dest=dest, check=False)
 
@@ -454,6 +454,9 @@ def test_credits_escape_what_strangers_wrote(tmp_path):
     look = Look()
     look.feed(write_credits(tmp_path, tmp_path/'c.html').read_text(encoding='utf-8'))
     assert 'script' not in look.tags and look.links == ['https://x/"onclick="alert(1)']
+    with Manifest(tmp_path) as m: m.add({'file': old[0]['file'], 'moved_to': 'other/x (2).jpg', 'why': 'by hand'})
+    (tmp_path/'other').mkdir()
+    (tmp_path/old[0]['file']).rename(tmp_path/'other'/'x (2).jpg')
     (tmp_path/'grizzly'/'mine.jpg').write_bytes(picture_files(tmp_path)[0].read_bytes())
     assert 'of 1 it is not known' in write_credits(tmp_path).read_text()
     with pytest.raises(DataError): write_credits(tmp_path/'gone')
