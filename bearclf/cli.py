@@ -109,7 +109,7 @@ def credits_page(args):
     print(write_credits(args.images, args.out))
     return 0
 
-# %% ../nbs/06_cli.ipynb #c6caf74a
+# %% ../nbs/06_cli.ipynb #989b7b97
 def _parser():
     parser = argparse.ArgumentParser(prog='bearclf', description='Tell which kinds of bear are in photographs: black bear, grizzly, teddy, several '
                                      'at once, or none.', epilog='bearclf COMMAND --help shows an example of each.')
@@ -141,9 +141,11 @@ def _parser():
     p = command('verify', verify_images, 'check a folder of pictures, and move away those that cannot be used', 'bearclf verify images',
                 '\nUnreadable and tiny pictures go to IMAGES_set_aside; nothing is deleted.\nDuplicates are reported. Exit code 1 if anything was found.')
     p.add_argument('images', metavar='IMAGES', help='the folder')
-    p = command('download', download_photographs, 'fetch photographs for search words from a photo service', 'bearclf download "black bear" grizzly "teddy bear" -n 100',
-                '\nOne folder a word below DEST, and a line in DEST/manifest.jsonl for each photograph:\nphotographer, licence, page. Stop it as you like; the same command goes on. In the end\n'
-                'the set is checked, as by bearclf verify. Exit code 1 if a word found nothing, or\nphotographs were refused or set aside.\n\n'
+    p = command('download', download_photographs, 'fetch photographs for search words from a photo service',
+                'bearclf download "black bear" grizzly "teddy bear" -n 100',
+                '\nOne folder a word below DEST, and a line in DEST/manifest.jsonl for each photograph:\nphotographer, licence, page. '
+                'Stop it as you like; the same command goes on. In the end\nthe set is checked, as by bearclf verify. '
+                'Exit code 1 if a word found nothing, or\nphotographs were refused or set aside.\n\n'
                 'sources:\n  flickr       needs a key, free: https://www.flickr.com/services/apps/create/; as --key and\n'
                 '               --secret, as FLICKR_KEY and FLICKR_SECRET, or in ~/.config/bearclf/config.ini:\n'
                 '               [flickr], key = ..., secret = ...\n'
@@ -155,10 +157,12 @@ def _parser():
     p.add_argument('--source', metavar='NAME', help='see above (default: flickr if there is a key, else wikimedia)')
     p.add_argument('--dest', default='images', metavar='DEST', help='the folder of the set (default: %(default)s)')
     p.add_argument('--license', nargs='+', default='cc', metavar='NAME', help='see above (default: %(default)s)')
-    p.add_argument('--size', default='large', metavar='SIZE', help='small (320 pixels at most), medium (640), large (1024) or original (default: %(default)s)')
+    p.add_argument('--size', default='large', metavar='SIZE',
+                   help='small (320 pixels at most), medium (640), large (1024) or original (default: %(default)s)')
     p.add_argument('--key', metavar='KEY', help='for Flickr')
     p.add_argument('--secret', metavar='SECRET', help='for Flickr')
-    p = command('credits', credits_page, 'write a page with photographer, licence and link of every photograph', 'bearclf credits images')
+    p = command('credits', credits_page, 'write a page with photographer, licence and link of every photograph', 'bearclf credits images',
+                '\nThe licences that ask for a name are kept by putting this page where the photographs go.')
     p.add_argument('images', metavar='IMAGES', help='a folder that bearclf download filled')
     p.add_argument('--out', metavar='FILE', help='the page (default: IMAGES/credits.html)')
     p = command('sample', sample, 'draw a small set of pictures to try things on', 'bearclf sample drawn')

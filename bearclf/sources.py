@@ -6,11 +6,12 @@
 __all__ = ['MAX_BYTES', 'USER_AGENT', 'LICENCES', 'SIZES', 'SOURCES', 'Net', 'Flickr', 'Openverse', 'INaturalist', 'Wikimedia',
            'flickr_keys', 'open_source']
 
-# %% ../nbs/00_sources.ipynb #18bbcec1
+# %% ../nbs/00_sources.ipynb #56ef4abc
 import functools, html, io, ipaddress, json, os, re, threading, time
 from collections.abc import Iterable, Iterator
 from configparser import ConfigParser, Error as ConfigError
 from contextlib import nullcontext
+from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
@@ -24,9 +25,9 @@ from . import __version__
 from .data import (DECODE_SIDE, PER_HOST, DataError, NothingFound, PictureError, Record, Source, SourceError, open_picture, whole_file, _open_header,
                           _shown)
 
-# %% ../nbs/00_sources.ipynb #62ae1f04
+# %% ../nbs/00_sources.ipynb #df898f1c
 MAX_BYTES = 32_000_000  # of one answer; a photograph of 1024 pixels has about 300,000
-_FEWER = {'upload.wikimedia.org': 2}  # at the same time, where less than PER_HOST; https://wikitech.wikimedia.org/wiki/Robot_policy: "a total concurrency of at most 2"
+_FEWER = {'upload.wikimedia.org': 2}  # files at the same time, where PER_HOST is too many: https://wikitech.wikimedia.org/wiki/Robot_policy
 _PATIENCE = 60          # seconds that a server may ask us to wait
 _REDIRECTS = 5
 USER_AGENT = f'bearclf/{__version__} (https://github.com/bearclf/bearclf; bearclf@users.noreply.github.com) python-requests/{requests.__version__}'
@@ -73,21 +74,22 @@ class _Retry(Retry):
     def get_backoff_time(self): return max(super().get_backoff_time(), self.backoff_factor)
 
     def increment(self, method=None, url=None, response=None, error=None, _pool=None, _stacktrace=None):
-        if response is not None and (self.get_retry_after(response) or 0) > _PATIENCE: raise MaxRetryError(_pool, url, error)
+        if response is not None:
+            response.close()  # or urllib3 would read its content to the end, if it has one
+            if (self.get_retry_after(response) or 0) > _PATIENCE: raise MaxRetryError(_pool, url, error)
         return super().increment(method, url, response, error, _pool, _stacktrace)
 
-# %% ../nbs/00_sources.ipynb #bbc4c961
+# %% ../nbs/00_sources.ipynb #53faf2d6
 def _wait_text(seconds):
     "How long that is, for people."
     return f'{seconds:.0f} seconds' if seconds < 120 else f'{seconds/60:.0f} minutes' if seconds < 7200 else f'{seconds/3600:.0f} hours'
 
 def _why(e):
     "What went wrong in the exception `e` of requests or urllib3, for people."
-    seen = e
-    while seen is not None: # the cause is wrapped in two or three others
-        if isinstance(seen, NameResolutionError): return 'can not be found under its name (is there a network?)'
-        seen = getattr(seen, 'reason', None) if isinstance(getattr(seen, 'reason', None), BaseException) else next(
-            (a for a in getattr(seen, 'args', ()) if isinstance(a, BaseException)), None)
+    cause = e
+    while cause is not None: # wrapped in two or three others
+        if isinstance(cause, NameResolutionError): return 'can not be found under its name (is there a network?)'
+        cause = next((a for a in (getattr(cause, 'reason', None), *cause.args) if isinstance(a, BaseException)), None)
     if isinstance(e, (requests.Timeout, ReadTimeoutError)) or 'timed out' in str(e).lower(): return 'fell silent'
     if isinstance(e, ValueError): return 'leads to an address that is not one of the web, which is refused'
     if isinstance(e, requests.exceptions.SSLError): return 'has no valid certificate'
@@ -109,16 +111,19 @@ class Net:
         max_bytes:int=MAX_BYTES # of an answer
     ):
         self.tries, self.backoff, self.timeout, self.total, self.max_bytes = tries, backoff, timeout, total, max_bytes
-        retry = _Retry(tries - 1, connect=1, backoff_factor=backoff, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None, raise_on_status=False)
+        retry = _Retry(tries - 1, connect=1, backoff_factor=backoff, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None,
+                       raise_on_status=False)
         self.session = requests.Session()
         for scheme in ('http://', 'https://'):
             self.session.mount(scheme, _Adapter(frozenset(allow), max_retries=retry, pool_maxsize=PER_HOST + 1)) # and a query
         self.session.headers.update({'User-Agent': USER_AGENT, 'Accept-Encoding': 'identity'})
+        self.session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self.places = {host: threading.Semaphore(n) for host, n in _FEWER.items()}
+        self.closed = {}  # what asked for more patience than we have, a host for files or for queries: (when it may be asked again, what it answered)
 
     def _body(self, r):
         "The content of `r`, within the limits."
-        until, parts, size, declared = time.monotonic() + self.total, [], 0, int(r.headers.get('Content-Length') or 0)
+        until, parts, size, declared = time.monotonic() + self.total, [], 0, r.raw.length_remaining or 0
         too_much = _NetError(f'has more than {self.max_bytes:,} bytes, the limit')
         if declared > self.max_bytes: raise too_much
         while part := r.raw.read1(1 << 16, decode_content=False):
@@ -138,15 +143,24 @@ class Net:
             url, kwargs = urljoin(r.url, target), {}
         raise _NetError('redirects without end')
 
+    def _refusal(self, r, place):
+        "The `_NetError` for an answer that is none, from the host of `place`."
+        answered, wait = f'answered {r.status_code} {_shown(r.reason)[:50]}'.strip(), r.headers.get('Retry-After', '')
+        if wait.isdigit():
+            answered += f' and asks to wait {_wait_text(int(wait))}'
+            if int(wait) > _PATIENCE: self.closed[place] = time.monotonic() + int(wait), answered
+        return _NetError(answered)
+
     def _ask(self, method, url, **kwargs):
         "The content of the answer."
         for left in reversed(range(self.tries)):
             try:
+                place = urlsplit(url).hostname, method, kwargs.get('params') is None
+                until, answered = self.closed.get(place, (0, ''))
+                if time.monotonic() < until: raise _NetError(answered)
                 with self._follow(method, url, kwargs) as r:
                     if r.status_code == 200: return self._body(r)
-                    wait = r.headers.get('Retry-After', '')
-                    later = f' and asks to wait {_wait_text(int(wait))}' if wait.isdigit() else ''
-                    raise _NetError(f'answered {r.status_code} {_shown(r.reason)[:50]}'.strip() + later)
+                    raise self._refusal(r, place)
             except HTTPError as e: # while the content came, where `Retry` looks no longer
                 if not left: raise _NetError(_why(e)) from None
                 time.sleep(self.backoff*2**(self.tries - 1 - left))
@@ -192,9 +206,10 @@ def _wanted(licence):
     if 'any' in names: return None
     return frozenset(LICENCES if 'cc' in names else names)
 
-# %% ../nbs/00_sources.ipynb #8295daff
+# %% ../nbs/00_sources.ipynb #723fc537
 SIZES = {'small': 320, 'medium': 640, 'large': 1024, 'original': 10**9}  # the longer side, at most, pixels
-_SUFFIX = dict(JPEG='.jpg', MPO='.jpg', PNG='.png', WEBP='.webp', GIF='.gif', BMP='.bmp', TIFF='.tif', JPEG2000='.jp2', PPM='.ppm', AVIF='.avif', HEIF='.heic')
+_SUFFIX = dict(JPEG='.jpg', MPO='.jpg', PNG='.png', WEBP='.webp', GIF='.gif', BMP='.bmp', TIFF='.tif', JPEG2000='.jp2', PPM='.ppm', AVIF='.avif',
+               HEIF='.heic')
 
 def _web(url):
     "`url` if it is one of the web, else nothing: a page of credits links to it."
@@ -273,7 +288,7 @@ class _Service:
         with whole_file(file) as part: part.write_bytes(content)
         return file
 
-# %% ../nbs/00_sources.ipynb #f3b0b125
+# %% ../nbs/00_sources.ipynb #0cee9d13
 class Flickr(_Service):
     """Photographs on Flickr. Needs a key and its secret, free for non-commercial use.
 
@@ -282,9 +297,9 @@ class Flickr(_Service):
     https://www.flickr.com/services/api/misc.urls.html (a photograph's page). It gives the first 4,000 results of a search, 500 a page.
     Limit: https://www.flickr.com/services/developer/api/ (3,600 queries an hour)."""
     name, title, base = 'flickr', 'Flickr', 'https://api.flickr.com/services/rest/'
-    _sizes = ('sq', 't', 's', 'q', 'm', 'n', 'z', 'c', 'l', 'h', 'k', 'o')
-    _meanings = {3: 'says that the search is empty', 10: 'says that its search is out of order', 100: 'does not know this key: look at FLICKR_KEY, or --key',
-                 105: 'says that it is out of order', 116: 'does not like an address in the search', 18: 'does not understand the search'}
+    _sizes = ('t', 's', 'n', 'm', 'z', 'c', 'l', 'h', 'k', 'o')  # all but the squares, which are cut out of the middle
+    _meanings = {3: 'says that the search is empty', 10: 'says that its search is out of order', 18: 'does not understand the search',
+                 100: 'does not know this key: look at FLICKR_KEY, or --key', 105: 'says that it is out of order'}
 
     def __init__(self,
         key:str, # from https://www.flickr.com/services/apps/create/
@@ -325,18 +340,18 @@ class Flickr(_Service):
             if page >= (answer['photos'].get('pages') or 0): return
 
     def _record(self, p, query):
-        sizes = sorted((max(int(p[f'width_{s}']), int(p[f'height_{s}'])), p[f'url_{s}']) for s in self._sizes if s not in ('sq', 'q') and f'url_{s}' in p)
+        sizes = sorted((max(int(p[f'width_{s}']), int(p[f'height_{s}'])), p[f'url_{s}']) for s in self._sizes if f'url_{s}' in p)
         url = ([u for side, u in sizes if side <= self.side] or [sizes[0][1]])[-1]
         return Record(self.name, str(p['id']), query, _web(url), f"https://www.flickr.com/photos/{p['owner']}/{p['id']}",
                       _text(p['ownername']), self._names.get(str(p['license']), 'unknown'))
 
-# %% ../nbs/00_sources.ipynb #7125f6ea
+# %% ../nbs/00_sources.ipynb #76977a5b
 class Openverse(_Service):
     """Photographs that Openverse knows of. No key.
 
-    Fields: https://api.openverse.org/v1/#tag/images/operation/images_search (`id`, `url`, `foreign_landing_url`, `creator`, `license`, `license_version`,
-    `width`, `height`, `thumbnail`: up to 600 pixels wide; sensitive results are left out by default). Limits of those who are not registered:
-    https://docs.openverse.org/api/user/rate_limits.html (100 queries a day and few an hour; it answers 429 with the time to wait),
+    Fields: https://api.openverse.org/v1/#tag/images/operation/images_search (`id`, `url`, `foreign_landing_url`, `creator`, `license`,
+    `license_version`, `width`, `height`, `thumbnail`: up to 600 pixels wide; sensitive results are left out by default). Limits of those who are not
+    registered: https://docs.openverse.org/api/user/rate_limits.html (100 queries a day and few an hour; it answers 429 with the time to wait),
     and 20 results a page, 240 in all (https://github.com/WordPress/openverse, api/api/constants/restricted_features.py)."""
     name, title, base = 'openverse', 'Openverse', 'https://api.openverse.org/v1/'
     interval = 3.
@@ -353,7 +368,7 @@ class Openverse(_Service):
         return Record(self.name, str(p['id']), query, _web(p['url'] if fits else p.get('thumbnail') or p['url']), _web(p['foreign_landing_url']),
                       _text(p.get('creator')), _licence_name(p['license'], p.get('license_version') or ''))
 
-# %% ../nbs/00_sources.ipynb #7f1a518a
+# %% ../nbs/00_sources.ipynb #850f09ff
 class INaturalist(_Service):
     """Research-grade observations on iNaturalist, most liked first. No key.
 
@@ -366,7 +381,8 @@ class INaturalist(_Service):
 
     def _taxon(self, query):
         "The id of the taxon with this very name."
-        rows = [r for r in self._list(self._get('taxa', q=query, is_active='true', per_page=30), 'results') if isinstance(r, dict) and r.get('id')]
+        rows = self._list(self._get('taxa', q=query, is_active='true', per_page=30), 'results')
+        rows = [r for r in rows if isinstance(r, dict) and r.get('id')]
         for r in rows:
             if query.strip().lower() in {str(r.get(k) or '').lower() for k in ('name', 'preferred_common_name', 'matched_term')}: return r['id']
         near = ', '.join(f"{_text(r.get('preferred_common_name')) or '-'} ({_text(r.get('name'))})" for r in rows[:3])
@@ -377,8 +393,8 @@ class INaturalist(_Service):
         if codes == [] or not (taxon := self._taxon(query)): return
         licence, per_page = {} if codes is None else {'photo_license': ','.join(codes)}, min(n, 200)
         for page in range(1, 10_000//per_page + 1):
-            answer = self._get('observations', taxon_id=taxon, quality_grade='research', photos='true', order_by='votes', per_page=per_page, page=page,
-                               **licence)
+            answer = self._get('observations', taxon_id=taxon, quality_grade='research', photos='true', order_by='votes', per_page=per_page,
+                               page=page, **licence)
             yield from self._list(answer, 'results')
             if page*per_page >= (answer.get('total_results') or 0): return
 
@@ -390,20 +406,21 @@ class INaturalist(_Service):
         return Record(self.name, str(photo['id']), query, _web(f'{url}{self.size}.{suffix}' if url else photo['url']), _web(p['uri']),
                       _text(user.get('name') or user['login']), licence)
 
-# %% ../nbs/00_sources.ipynb #465bbc84
+# %% ../nbs/00_sources.ipynb #e435f316
 class Wikimedia(_Service):
     """Photographs on Wikimedia Commons. No key.
 
     Fields: https://www.mediawiki.org/wiki/API:Search (as a generator, with `continue`), https://www.mediawiki.org/wiki/API:Imageinfo
-    (`url`, `thumburl`, `descriptionurl`), https://www.mediawiki.org/wiki/Extension:CommonsMetadata (`Artist`, `LicenseShortName`, `LicenseUrl`; they may
-    hold HTML), https://www.mediawiki.org/wiki/Help:CirrusSearch (`filetype:bitmap`). Widths: https://www.mediawiki.org/wiki/Common_thumbnail_sizes.
-    Manners: https://www.mediawiki.org/wiki/API:Etiquette (one query after the other)."""
+    (`url`, `thumburl`, `descriptionurl`), https://www.mediawiki.org/wiki/Extension:CommonsMetadata (`Artist`, `LicenseShortName`, `LicenseUrl`;
+    they may hold HTML), https://www.mediawiki.org/wiki/Help:CirrusSearch (`filetype:bitmap`).
+    Widths: https://www.mediawiki.org/wiki/Common_thumbnail_sizes. Manners: https://www.mediawiki.org/wiki/API:Etiquette (one query after the other)."""
     name, title, base = 'wikimedia', 'Wikimedia Commons', 'https://commons.wikimedia.org/w/api.php'
     _widths = {'small': 250, 'medium': 500, 'large': 960}
 
     def _results(self, query, n):
         params = dict(action='query', format='json', formatversion=2, generator='search', gsrsearch=f'{query} filetype:bitmap', gsrnamespace=6,
-                      gsrlimit=min(n, 50), prop='imageinfo', iiprop='url|extmetadata', iiextmetadatafilter='Artist|LicenseShortName|LicenseUrl')
+                      gsrlimit=min(n, 50), prop='imageinfo', iiprop='url|extmetadata',
+                      iiextmetadatafilter='Artist|LicenseShortName|LicenseUrl')
         if self.size in self._widths: params['iiurlwidth'] = self._widths[self.size]
         more = {}
         while True:
@@ -421,7 +438,7 @@ class Wikimedia(_Service):
         return Record(self.name, str(p['pageid']), query, _web(info.get('thumburl') or info['url']), _web(info['descriptionurl']),
                       _text(meta.get('Artist')), _licence_at(meta.get('LicenseUrl')) or _text(meta['LicenseShortName']))
 
-# %% ../nbs/00_sources.ipynb #d32c06f1
+# %% ../nbs/00_sources.ipynb #06635d6b
 SOURCES = {s.name: s for s in (Flickr, Openverse, INaturalist, Wikimedia)}
 
 def _config_file(): return Path(os.environ.get('XDG_CONFIG_HOME') or Path.home()/'.config')/'bearclf'/'config.ini'
@@ -430,10 +447,12 @@ def flickr_keys(
     key:str=None, # given by hand, as is the secret
     secret:str=None
 )->tuple[str, str]|None: # key and secret
-    "Flickr's key and secret: those given, else FLICKR_KEY and FLICKR_SECRET, else `[flickr]` in `~/.config/bearclf/config.ini`. `DataError` for half a pair."
+    """Flickr's key and secret: those given, else FLICKR_KEY and FLICKR_SECRET, else `[flickr]` in `~/.config/bearclf/config.ini`. `DataError` for
+    half a pair, or a file that can't be read."""
     config, file = ConfigParser(interpolation=None), _config_file()
     try: config.read(file, encoding='utf-8')
-    except (ConfigError, ValueError, OSError): raise DataError(f'{_shown(file)} can not be read; it should have the lines [flickr], key = ..., secret = ...') from None
+    except (ConfigError, ValueError, OSError):
+        raise DataError(f'{_shown(file)} can not be read; it should have the lines [flickr], key = ..., secret = ...') from None
     pairs = [(key, secret), (os.environ.get('FLICKR_KEY'), os.environ.get('FLICKR_SECRET')),
              tuple(config.get('flickr', k, fallback=None) for k in ('key', 'secret'))]
     for k, s in pairs:
@@ -452,6 +471,7 @@ def open_source(
     keys = flickr_keys(key, secret) if name in (None, 'flickr') else None
     if name == 'flickr' and not keys:
         raise DataError('Flickr needs a key, free from https://www.flickr.com/services/apps/create/: set FLICKR_KEY and FLICKR_SECRET '
-                        f'(or give --key and --secret, or write them to {_config_file()} under [flickr]); the sources wikimedia, openverse and inaturalist need none.')
+                        f'(or give --key and --secret, or write them to {_config_file()} under [flickr]); the sources wikimedia, openverse and '
+                        'inaturalist need none.')
     if keys: return Flickr(*keys, licence=licence, size=size)
     return SOURCES[name or 'wikimedia'](licence=licence, size=size)

@@ -29,14 +29,14 @@ def _noise(seed, side):
     return f.getvalue()
 
 class Server(ThreadingHTTPServer):
-    """`n` photographs for each search word but 'nothing'. Ids are numbers, the same in each service: word number*10000 + place."""
+    "`n` photographs for each search word but 'nothing'. Ids are numbers, the same in each service: number of the word*10000 + place."
     daemon_threads, allow_reuse_address, request_queue_size = True, True, 128
 
     def __init__(self, n=12, side=120, latency=0., address='127.0.0.1'):
         super().__init__((address, 0), Handler)
         self.n, self.side, self.latency, self.url = n, side, latency, f'http://{address}:{self.server_address[1]}'
         self.words, self.lock = [], threading.Lock()
-        self.faults = {}         # {id of a photograph: [what to do in place of sending it, the first, second... time]}; the last one stays, if it is 'always'
+        self.faults = {}         # {id of a photograph: [what to do in place of sending it, the first, second... time]}
         self.api_faults = []     # what to do in place of answering the next queries
         self.lacking = set()     # ids of which the services say too little
         self.licence = '4'       # of all photographs, as Flickr's number
@@ -67,7 +67,7 @@ class Handler(BaseHTTPRequestHandler):
     def send(self, body, status=200, type='application/json', **headers):
         body = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(status)
-        for k, v in {'Content-Type': type, 'Content-Length': len(body), **{k.replace('_', '-'): v for k, v in headers.items()}}.items(): self.send_header(k, str(v))
+        for k, v in {'Content-Type': type, 'Content-Length': len(body), **headers}.items(): self.send_header(k.replace('_', '-'), str(v))
         self.end_headers()
         self.wfile.write(body)
 
@@ -101,28 +101,29 @@ class Handler(BaseHTTPRequestHandler):
     def flickr(self, path, q):
         s = self.server
         assert self.headers['Authorization'].startswith('OAuth ') and q['format'] == 'json' and q['nojsoncallback'] == '1'
-        if 'oauth_consumer_key="good"' not in self.headers['Authorization']: return self.send({'stat': 'fail', 'code': 100, 'message': 'Invalid API Key (Key has invalid format)'})
+        if 'oauth_consumer_key="good"' not in self.headers['Authorization']:
+            return self.send({'stat': 'fail', 'code': 100, 'message': 'Invalid API Key (Key has invalid format)'})
         if q['method'] == 'flickr.photos.licenses.getInfo':
             return self.send({'licenses': {'license': [{'id': i, 'name': n, 'url': u} for i, (n, u) in FLICKR_LICENCES.items()]}, 'stat': 'ok'})
         per_page, page = int(q['per_page']), int(q['page'])
         ids, _ = s.page(q['text'], page, per_page)
         def photo(id):
             p = {'id': id, 'owner': '7@N00', 'ownername': 'Ada & Ben', 'license': s.licence, 'title': 't', 'secret': 's', 'server': '1'}
-            sizes = {'sq': 75, 'm': 500, 'l': 1024, 'k': 2048} if int(id) % 2 else {'sq': 75, 'm': 500, 'z': 640, 'o': 4000} # of some there is no 1024
+            sizes = {'sq': 75, 'm': 500, 'l': 1024, 'k': 2048} if int(id) % 2 else {'sq': 75, 'm': 500, 'z': 640, 'o': 4000} # some have no 1024
             if id not in s.lacking:
                 for k, side in sizes.items(): p |= {f'url_{k}': self.link(id, k), f'width_{k}': side, f'height_{k}': str(side*3//4)}
             return p
-        self.send({'photos': {'page': page, 'pages': -(-len(s.ids(q['text']))//max(1, per_page - s.overlap)), 'perpage': per_page, 'photo': [photo(i) for i in ids]},
-                   'stat': 'ok'})
+        pages = -(-len(s.ids(q['text']))//max(1, per_page - s.overlap))
+        self.send({'photos': {'page': page, 'pages': pages, 'perpage': per_page, 'photo': [photo(i) for i in ids]}, 'stat': 'ok'})
 
     def openverse(self, path, q):
         s = self.server
         page, size = int(q['page']), int(q['page_size'])
         if size > 20: return self.send({'detail': 'page_size'}, 401)
         ids, more = s.page(q['q'], page, size)
-        rows = [{'id': i, 'foreign_landing_url': f'https://www.flickr.com/photos/7/{i}', 'creator': 'Ada & Ben', 'license': 'by', 'license_version': '2.0',
-                 'license_url': f'{CC}/by/2.0/', 'width': 1000 if int(i) % 2 else 5000, 'height': 700, 'url': self.link(i, 'o'), 'thumbnail': self.link(i, 'thumb')}
-                for i in ids]
+        rows = [{'id': i, 'foreign_landing_url': f'https://www.flickr.com/photos/7/{i}', 'creator': 'Ada & Ben', 'license': 'by',
+                 'license_version': '2.0', 'license_url': f'{CC}/by/2.0/', 'width': 1000 if int(i) % 2 else 5000, 'height': 700,
+                 'url': self.link(i, 'o'), 'thumbnail': self.link(i, 'thumb')} for i in ids]
         for r in rows:
             if r['id'] in s.lacking: del r['url'], r['thumbnail']
         self.send({'result_count': len(s.ids(q['q'])), 'page_count': page + more, 'page_size': size, 'page': page, 'results': rows})
@@ -130,15 +131,17 @@ class Handler(BaseHTTPRequestHandler):
     def inaturalist(self, path, q):
         s = self.server
         if path.endswith('/taxa'):
-            rows = [] if q['q'] == 'nothing' else [{'id': 900, 'name': 'Cylindropuntia bigelovii', 'preferred_common_name': 'Teddy-bear Cholla', 'matched_term': 'Teddy-bear'}]
+            cactus = {'id': 900, 'name': 'Cylindropuntia bigelovii', 'preferred_common_name': 'Teddy-bear Cholla', 'matched_term': 'Teddy-bear'}
+            rows = [] if q['q'] == 'nothing' else [cactus]
             if q['q'] != 'teddy' and rows: rows.append({'id': 901, 'name': q['q'].title(), 'preferred_common_name': 'A bear', 'matched_term': q['q']})
             if rows: s.taxon = q['q']
             return self.send({'total_results': len(rows), 'results': rows})
         assert q['taxon_id'] == '901' and q['quality_grade'] == 'research'
         ids, more = s.page(s.taxon, int(q['page']), int(q['per_page']))
+        def photos(i): return [{'id': int(i), 'license_code': 'cc-by', 'url': f'{s.url}/photo/{i}/square.jpg'}, {'id': 7, 'url': 'x'}]
         rows = [{'id': int(i) + 5, 'uri': f'https://www.inaturalist.org/observations/{int(i) + 5}', 'user': {'login': 'ada', 'name': 'Ada & Ben'},
-                 'photos': [] if i in s.lacking else [{'id': int(i), 'license_code': 'cc-by', 'url': f'{s.url}/photo/{i}/square.jpg'}, {'id': 7, 'url': 'x'}]} for i in ids]
-        self.send({'total_results': len(s.ids(s.taxon)) + s.overlap*len(ids), 'page': int(q['page']), 'per_page': int(q['per_page']), 'results': rows})
+                 'photos': [] if i in s.lacking else photos(i)} for i in ids]
+        self.send({'total_results': len(s.ids(s.taxon)) + s.overlap*len(ids), 'page': q['page'], 'per_page': q['per_page'], 'results': rows})
 
     def commons(self, path, q):
         s, size = self.server, int(q['gsrlimit'])
@@ -147,11 +150,13 @@ class Handler(BaseHTTPRequestHandler):
         if not ids: return self.send({'batchcomplete': True})
         meta = {'Artist': {'value': '<a href="//commons.wikimedia.org/wiki/User:Ada">Ada &amp; Ben</a>', 'source': 'x'},
                 'LicenseShortName': {'value': 'CC BY 2.0'}, 'LicenseUrl': {'value': f'{CC}/by/2.0'}}
-        pages = [{'pageid': int(i), 'ns': 6, 'title': f'File:{i}.jpg', 'index': k, 'imageinfo': [{'url': self.link(i, 'o'), 'thumburl': self.link(i, q.get('iiurlwidth', 'o')),
+        pages = [{'pageid': int(i), 'ns': 6, 'title': f'File:{i}.jpg', 'index': k, 'imageinfo': [{
+                  'url': self.link(i, 'o'), 'thumburl': self.link(i, q.get('iiurlwidth', 'o')),
                   'descriptionurl': f'https://commons.wikimedia.org/wiki/File:{i}.jpg', 'extmetadata': meta}]} for k, i in enumerate(ids)]
         for p in pages:
             if str(p['pageid']) in s.lacking: del p['imageinfo']
-        self.send({'query': {'pages': pages[::-1]}, **({'continue': {'gsroffset': int(q.get('gsroffset', 0)) + size, 'continue': 'gsroffset||'}} if more else {'batchcomplete': True})})
+        follows = {'continue': {'gsroffset': int(q.get('gsroffset', 0)) + size, 'continue': 'gsroffset||'}} if more else {'batchcomplete': True}
+        self.send({'query': {'pages': pages[::-1]}} | follows)
 
     # the photographs
 
@@ -160,8 +165,7 @@ class Handler(BaseHTTPRequestHandler):
         if not id.isdigit(): id = path.split('/')[2]  # iNaturalist's
         with s.lock:
             s.asked[id] += 1
-            faults = s.faults.get(id, [])
-            fault = faults[0] if faults[-1:] == ['always'] else faults.pop(0) if faults else None
+            fault = s.faults[id].pop(0) if s.faults.get(id) else None
         body = picture(id, s.side)
         if fault: return getattr(self, fault.replace('-', '_'))(body)
         self.send(body, type='image/jpeg')
@@ -199,8 +203,10 @@ class Handler(BaseHTTPRequestHandler):
     def wrong_type(self, body): self.send(body, type='text/plain')
     def png(self, body): self.send(picture('1', 120, 'PNG'), type='image/jpeg')
 
-    def endless(self, body):
-        self.send_response(200)
+    def endless_error(self, body): self.endless(body, 503)
+
+    def endless(self, body, status=200):
+        self.send_response(status)
         self.send_header('Transfer-Encoding', 'chunked')
         self.end_headers()
         while True: self.wfile.write(b'10000\r\n' + bytes(65536) + b'\r\n')
