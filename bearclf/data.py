@@ -1379,10 +1379,10 @@ def _fetch_word(source, word, dest, manifest, pool):
                 with suppress(BearclfError): settle([f])
             raise
 
-# %% ../nbs/00_data.ipynb #53c67ddc
+# %% ../nbs/00_data.ipynb #a7525a01
 def download(
     queries:str|Iterable[str], # search words
-    n:int=170, # photographs wanted of each
+    n:int=170, # photographs wanted of each, from this source
     source:str|Source|None=None, # 'flickr', 'openverse', 'inaturalist', 'wikimedia' or your own; else Flickr with a key, Wikimedia Commons without
     dest:str|Path='images', # the folder for the set, made where there is none
     licence:str|Iterable[str]='cc', # 'cc': all of Creative Commons and the public domain; 'any'; or names such as 'by' and 'cc0'
