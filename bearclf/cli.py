@@ -109,7 +109,7 @@ def credits_page(args):
     print(write_credits(args.images, args.out))
     return 0
 
-# %% ../nbs/06_cli.ipynb #989b7b97
+# %% ../nbs/06_cli.ipynb #1717b33d
 def _parser():
     parser = argparse.ArgumentParser(prog='bearclf', description='Tell which kinds of bear are in photographs: black bear, grizzly, teddy, several '
                                      'at once, or none.', epilog='bearclf COMMAND --help shows an example of each.')
@@ -144,8 +144,8 @@ def _parser():
     p = command('download', download_photographs, 'fetch photographs for search words from a photo service',
                 'bearclf download "black bear" grizzly "teddy bear" -n 100',
                 '\nOne folder a word below DEST, and a line in DEST/manifest.jsonl for each photograph:\nphotographer, licence, page. '
-                'Stop it as you like; the same command goes on. In the end\nthe set is checked, as by bearclf verify. '
-                'Exit code 1 if a word found nothing, or\nphotographs were refused or set aside.\n\n'
+                'Stop it as you like; the same command goes on. At most\n12 are fetched at a time. In the end the set is checked, as by bearclf verify. '
+                'Exit\ncode 1 if a word found nothing, or photographs were refused or set aside.\n\n'
                 'sources:\n  flickr       needs a key, free: https://www.flickr.com/services/apps/create/; as --key and\n'
                 '               --secret, as FLICKR_KEY and FLICKR_SECRET, or in ~/.config/bearclf/config.ini:\n'
                 '               [flickr], key = ..., secret = ...\n'

@@ -1300,7 +1300,7 @@ class Downloaded:
         notes = ''.join(f'<p>{html.escape(n)}</p>' for n in [*self._notes(), self.trouble] if n)
         return f'<p>From {html.escape(self.source)}:</p><table>{rows}</table>{notes}' + (self.report._repr_html_() if self.report else '')
 
-# %% ../nbs/00_data.ipynb #8d891f97
+# %% ../nbs/00_data.ipynb #0a2c8684
 def _size(file):
     "Width and height of an upright picture, from its header."
     name = _shown(file)
@@ -1322,11 +1322,15 @@ def _folders(queries):
         taken[folders[q].casefold()] = q
     return folders
 
-def _lying(dest, folder):
-    "{stem: picture} of what is in `folder`, here or set aside; what a killed process left half-written is removed."
-    for part in (dest/folder).glob('.*.part'): part.unlink(missing_ok=True)
-    places = (dest/folder, Path(os.path.abspath(dest)).with_name(f'{dest.resolve().name}_set_aside')/folder)
-    return {f.stem: f for p in places if p.is_dir() for f in p.iterdir() if is_picture(f) and not f.name.startswith('.')}
+def _open_folder(dest, folder):
+    "Make `folder`, remove what a killed process left half-written, and give {stem: picture} of what lies there, or was set aside from there."
+    try:
+        (dest/folder).mkdir(exist_ok=True)
+        for part in (dest/folder).glob('.*.part'): part.unlink(missing_ok=True)
+    except OSError as e: raise DataError(f'{_shown(e.filename)} can not be written ({e.strerror}).') from None
+    path = Path(os.path.abspath(dest))
+    places = path/folder, path.with_name(f'{path.name}_set_aside')/folder
+    return {Path(e.path).stem: Path(e.path) for p in places if p.is_dir() for e in _entries(p) if is_picture(e.name)}
 
 def _row(record, file, folder):
     "The line of the manifest for a photograph that has arrived in `file`."
@@ -1348,7 +1352,7 @@ def _is_there(record, word, dest, manifest, lying):
 def _fetch_word(source, word, dest, manifest, pool):
     "Fetch the photographs of a search word, entering each into `word` and `manifest`."
     from tqdm import tqdm
-    n, folder, lying, busy = word.wanted, dest/word.folder, _lying(dest, word.folder), {}
+    n, folder, lying, busy = word.wanted, dest/word.folder, _open_folder(dest, word.folder), {}
     def settle(done):
         for f in done:
             record = busy[f]
@@ -1379,7 +1383,7 @@ def _fetch_word(source, word, dest, manifest, pool):
                 with suppress(BearclfError): settle([f])
             raise
 
-# %% ../nbs/00_data.ipynb #a7525a01
+# %% ../nbs/00_data.ipynb #4e19d3aa
 def download(
     queries:str|Iterable[str], # search words
     n:int=170, # photographs wanted of each, from this source
@@ -1403,12 +1407,10 @@ def download(
     with Manifest(dest) as manifest, ThreadPoolExecutor(PER_HOST) as pool:
         try:
             for query, folder in folders.items():
-                (dest/folder).mkdir(exist_ok=True)
                 res.words.append(word := WordCount(query, folder, n))
                 try: _fetch_word(source, word, dest, manifest, pool)
                 except NothingFound as e: word.note = str(e)
         except SourceError as e: res.trouble = str(e)
-        except OSError as e: raise DataError(f'{_shown(e.filename or dest)} can not be written ({e.strerror}).') from None
     if check and any(w.kept for w in res.words): res.report = verify(dest)
     return res
 

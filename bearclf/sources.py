@@ -406,7 +406,7 @@ class INaturalist(_Service):
         return Record(self.name, str(photo['id']), query, _web(f'{url}{self.size}.{suffix}' if url else photo['url']), _web(p['uri']),
                       _text(user.get('name') or user['login']), licence)
 
-# %% ../nbs/00_sources.ipynb #e435f316
+# %% ../nbs/00_sources.ipynb #8609f79d
 class Wikimedia(_Service):
     """Photographs on Wikimedia Commons. No key.
 
@@ -427,8 +427,9 @@ class Wikimedia(_Service):
             answer = self._get('', **params, **more)
             if 'error' in answer: raise self._fail(f"refuses the search ({_text(answer['error'])[:100]})")
             if 'query' not in answer and answer.get('batchcomplete'): return  # nothing was found
-            pages = self._list(answer, 'query', 'pages')
-            yield from sorted(pages, key=lambda p: p.get('index', 0) if isinstance(p, dict) else 0)
+            pages = [p for p in self._list(answer, 'query', 'pages') if isinstance(p, dict)]
+            if not answer.get('batchcomplete'): pages = [p for p in pages if 'imageinfo' in p]  # the rest of these same pages follows
+            yield from sorted(pages, key=lambda p: p.get('index', 0))
             more = answer.get('continue')
             if not isinstance(more, dict): return
 

@@ -155,8 +155,8 @@ class Handler(BaseHTTPRequestHandler):
                   'descriptionurl': f'https://commons.wikimedia.org/wiki/File:{i}.jpg', 'extmetadata': meta}]} for k, i in enumerate(ids)]
         for p in pages:
             if str(p['pageid']) in s.lacking: del p['imageinfo']
-        follows = {'continue': {'gsroffset': int(q.get('gsroffset', 0)) + size, 'continue': 'gsroffset||'}} if more else {'batchcomplete': True}
-        self.send({'query': {'pages': pages[::-1]}} | follows)
+        follows = {'continue': {'gsroffset': int(q.get('gsroffset', 0)) + size, 'continue': 'gsroffset||'}} if more else {}
+        self.send({'batchcomplete': True, 'query': {'pages': pages[::-1]}} | follows)
 
     # the photographs
 

@@ -19,7 +19,9 @@ def server():
         yield s
         s.shutdown()
 
-def net(**kwargs): return Net(**{'allow': ['127.0.0.1'], 'backoff': .01, 'timeout': (1, .5), 'total': 1, 'max_bytes': 200_000} | kwargs)
+def net(**kwargs): return Net(**{'allow': ['127.0.0.1'], 'backoff': .01, 'max_bytes': 200_000} | kwargs)
+
+def hasty(fault): return net(timeout=(1, .5), total=1) if fault in ('stall', 'drip') else net()
 
 def service(server, kind=Wikimedia, key='good', **kwargs):
     keys = (key, 'secret') if kind is Flickr else ()
@@ -62,6 +64,12 @@ def test_pages_without_repeats(server, tmp_path, kind):
     all_of_them = [r.id for r in source.search('grizzly', 1000)]
     assert len(all_of_them) == len(set(all_of_them)) == server.n
 
+def test_wikimedia_may_answer_in_two_halves(server):
+    ids = server.ids('grizzly')
+    half = [{'pageid': int(i), 'ns': 6, 'title': f'File:{i}.jpg', 'index': k} for k, i in enumerate(ids)]
+    server.api_faults = [{'query': {'pages': half}, 'continue': {'iicontinue': 'x', 'continue': '||'}}]
+    assert [(r.id, r.url != '') for r in service(server, Wikimedia).search('grizzly', 100)] == [(i, True) for i in ids]
+
 @pytest.mark.parametrize('kind', BASES)
 def test_nothing_found(server, tmp_path, kind):
     res = download(['nothing', 'grizzly'], n=2, source=service(server, kind), dest=tmp_path/'images')
@@ -81,7 +89,7 @@ def test_records_that_lack_something(server, tmp_path, kind):
     (['cut'], ''), (['stall']*4, 'fell silent'), (['gone'], 'answered 404')])
 def test_a_service_in_trouble(server, tmp_path, kind, faults, trouble):
     server.api_faults = list(faults)
-    source = service(server, kind)
+    source = service(server, kind, net=hasty(faults[0]))
     if kind is Flickr and isinstance(faults[0], dict): server.api_faults = [{**faults[0], 'stat': 'ok'}]
     start = time.monotonic()
     res = download(['black bear', 'grizzly'], n=2, source=source, dest=tmp_path/'images', check=False)
@@ -166,7 +174,7 @@ def test_a_cactus_is_no_teddy(server, tmp_path):
 def test_a_photograph_in_trouble(server, tmp_path, fault, times, why):
     bad = server.ids('grizzly')[2]
     server.faults[bad] = [fault]*times
-    res = download('grizzly', n=6, source=service(server), dest=tmp_path/'images', check=False)
+    res = download('grizzly', n=6, source=service(server, net=hasty(fault)), dest=tmp_path/'images', check=False)
     files = is_whole(tmp_path/'images')
     assert len(files) == 6 and res.words[0].new == 6
     assert any(f.stem == f'wikimedia-{bad}' for f in files) is (why == '')
