@@ -25,7 +25,7 @@ from . import __version__
 from .data import (DECODE_SIDE, PER_HOST, DataError, NothingFound, PictureError, Record, Source, SourceError, open_picture, whole_file, _open_header,
                           _shown)
 
-# %% ../nbs/00_sources.ipynb #df898f1c
+# %% ../nbs/00_sources.ipynb #8b54bce7
 MAX_BYTES = 32_000_000  # of one answer; a photograph of 1024 pixels has about 300,000
 _FEWER = {'upload.wikimedia.org': 2}  # files at the same time, where PER_HOST is too many: https://wikitech.wikimedia.org/wiki/Robot_policy
 _PATIENCE = 60          # seconds that a server may ask us to wait
@@ -42,7 +42,7 @@ def _check_address(host, address, allow):
     if host not in allow and (not ip.is_global or ip.is_multicast): raise _NetError('leads into a private network, which is refused')
 
 class _Adapter(HTTPAdapter):
-    "Connects to public addresses only, and to the hosts in `allow`."
+    "Connects to public addresses only, and to the hosts in `allow`. (Where requests uses a proxy, it is not by the pools below.)"
     def __init__(self, allow, **kwargs):
         self.allow = allow
         super().__init__(**kwargs)
@@ -55,7 +55,7 @@ class _Adapter(HTTPAdapter):
                 def _new_conn(self):
                     sock = super()._new_conn()
                     try:
-                        if self.proxy is None: _check_address(self.host, sock.getpeername()[0], allow)
+                        _check_address(self.host, sock.getpeername()[0], allow)
                     except BaseException:
                         sock.close()
                         raise

@@ -195,8 +195,8 @@ def test_the_suffix_is_that_of_the_content(server, tmp_path):
 
 def test_an_allowed_host_is_reached_by_its_name_only(server):
     assert net(allow=['localhost']).get(f'http://localhost:{server.server_address[1]}/photo/l/1.jpg') == picture('1', server.side)
-    for host in ('localhost', '2130706433', '127.1', '[::ffff:127.0.0.1]'):
-        with pytest.raises(sources._NetError): net().get(f'http://{host}:{server.server_address[1]}/photo/l/2.jpg')
+    for host in ('http://localhost', 'https://localhost', 'http://2130706433', 'http://127.1', 'http://[::ffff:127.0.0.1]'):
+        with pytest.raises(sources._NetError, match='private network'): net().get(f'{host}:{server.server_address[1]}/photo/l/2.jpg')
     assert server.asked['2'] == 0
 
 def test_at_most_two_at_a_time_where_that_is_the_rule(server, tmp_path, monkeypatch):
