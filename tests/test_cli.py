@@ -22,13 +22,13 @@ def complaint(r, code=2):
     assert len(lines) == 1
     return lines[0]
 
-@pytest.mark.parametrize('command', ['predict', 'train', 'verify', 'sample', 'info'])
+@pytest.mark.parametrize('command', ['predict', 'train', 'download', 'credits', 'verify', 'sample', 'info'])
 def test_help_has_an_example(command):
     r = bearclf(command, '--help')
     assert r.returncode == 0 and f'example:\n  bearclf {command}' in r.stdout
 
 def test_help_needs_nothing_heavy():
-    code = "import sys; from bearclf.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\nprint([m for m in ('torch', 'fastai', 'onnxruntime', 'pandas', 'numpy') if m in sys.modules])"
+    code = "import sys; from bearclf.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\nprint([m for m in ('torch', 'fastai', 'onnxruntime', 'pandas', 'numpy', 'requests') if m in sys.modules])"
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip().endswith('[]')
 
 def test_predict_gives_a_line_a_picture(drawn):

@@ -1,0 +1,227 @@
+"""One HTTP server that speaks as Flickr, Openverse, iNaturalist and Wikimedia Commons do, and fails as told: for tests/test_download.py and
+benchmarks/download.py."""
+import functools, io, json, random, socket, sys, threading, time
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+from PIL import Image
+
+CC = 'https://creativecommons.org/licenses'
+FLICKR_LICENCES = {'0': ('All Rights Reserved', ''), '1': ('Attribution-NonCommercial-ShareAlike License', f'{CC}/by-nc-sa/2.0/'),
+                   '4': ('Attribution License', f'{CC}/by/2.0/'), '5': ('Attribution-ShareAlike License', f'{CC}/by-sa/2.0/'),
+                   '7': ('No known copyright restrictions', 'https://www.flickr.com/commons/usage/'),
+                   '9': ('Public Domain Dedication (CC0)', 'https://creativecommons.org/publicdomain/zero/1.0/')}
+
+@functools.cache
+def picture(id, side, format='JPEG'):
+    "A picture of its own for each id: noise, and the id as a comment."
+    base = _noise(int(id) % 8, side)
+    f = io.BytesIO()
+    if format == 'JPEG': return base[:2] + b'\xff\xfe' + (len(id) + 2).to_bytes(2, 'big') + id.encode() + base[2:]
+    Image.open(io.BytesIO(base)).save(f, format)
+    return f.getvalue()
+
+@functools.cache
+def _noise(seed, side):
+    f = io.BytesIO()
+    Image.frombytes('RGB', (side, side), random.Random(seed).randbytes(3*side*side)).save(f, 'JPEG', quality=60)
+    return f.getvalue()
+
+class Server(ThreadingHTTPServer):
+    "`n` photographs for each search word but 'nothing'. Ids are numbers, the same in each service: number of the word*10000 + place."
+    daemon_threads, allow_reuse_address, request_queue_size = True, True, 128
+
+    def __init__(self, n=12, side=120, latency=0., address='127.0.0.1'):
+        super().__init__((address, 0), Handler)
+        self.n, self.side, self.latency, self.url = n, side, latency, f'http://{address}:{self.server_address[1]}'
+        self.words, self.lock = [], threading.Lock()
+        self.faults = {}         # {id of a photograph: [what to do in place of sending it, the first, second... time]}
+        self.api_faults = []     # what to do in place of answering the next queries
+        self.lacking = set()     # ids of which the services say too little
+        self.licence = '4'       # of all photographs, as Flickr's number
+        self.overlap = 0         # how many results of a page come on the next one again
+        self.asked, self.sent, self.queries, self.agents = Counter(), Counter(), [], set()
+        self.busy, self.busiest = 0, 0
+        threading.Thread(target=self.serve_forever, args=(.02,), daemon=True).start()
+
+    def ids(self, word):
+        "The ids of the photographs of a search word."
+        if word == 'nothing': return []
+        with self.lock:
+            if word not in self.words: self.words.append(word)
+            return [str(10000*(self.words.index(word) + 1) + i) for i in range(self.n)]
+
+    def page(self, word, page, per_page):
+        "The ids on a page, and whether there is a further page."
+        step = max(1, per_page - self.overlap)
+        ids = self.ids(word)
+        return ids[step*(page - 1):][:per_page], step*(page - 1) + per_page < len(ids)
+
+    def handle_error(self, *_): pass # a client that went away
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = 'HTTP/1.1'
+    def log_message(self, *_): pass
+
+    def send(self, body, status=200, type='application/json', **headers):
+        body = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.send_response(status)
+        for k, v in {'Content-Type': type, 'Content-Length': len(body), **headers}.items(): self.send_header(k.replace('_', '-'), str(v))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self):
+        form = self.rfile.read(int(self.headers['Content-Length'])).decode()
+        self.answer({k: v[0] for k, v in parse_qs(form).items()})
+
+    def do_GET(self): self.answer({k: v[0] for k, v in parse_qs(urlsplit(self.path).query).items()})
+
+    def answer(self, q):
+        s, path = self.server, urlsplit(self.path).path
+        with s.lock:
+            s.busy += 1
+            s.busiest = max(s.busiest, s.busy)
+            s.agents.add(self.headers['User-Agent'])
+        try:
+            time.sleep(s.latency)
+            if path.startswith('/photo/'): return self.photo(path.split('/')[-1].split('.')[0], path)
+            s.queries.append((path, q))
+            if s.api_faults and (fault := s.api_faults.pop(0)) is not None:
+                if isinstance(fault, dict): return self.send(fault)
+                return getattr(self, fault.replace('-', '_'))(b'{"a": 1}')
+            getattr(self, path.strip('/').split('/')[0])(path, q)
+        finally:
+            with s.lock: s.busy -= 1
+
+    # the services
+
+    def link(self, id, name='l'): return f'{self.server.url}/photo/{name}/{id}.jpg'
+
+    def flickr(self, path, q):
+        s = self.server
+        assert self.headers['Authorization'].startswith('OAuth ') and q['format'] == 'json' and q['nojsoncallback'] == '1'
+        if 'oauth_consumer_key="good"' not in self.headers['Authorization']:
+            return self.send({'stat': 'fail', 'code': 100, 'message': 'Invalid API Key (Key has invalid format)'})
+        if q['method'] == 'flickr.photos.licenses.getInfo':
+            return self.send({'licenses': {'license': [{'id': i, 'name': n, 'url': u} for i, (n, u) in FLICKR_LICENCES.items()]}, 'stat': 'ok'})
+        per_page, page = int(q['per_page']), int(q['page'])
+        ids, _ = s.page(q['text'], page, per_page)
+        def photo(id):
+            p = {'id': id, 'owner': '7@N00', 'ownername': 'Ada & Ben', 'license': s.licence, 'title': 't', 'secret': 's', 'server': '1'}
+            sizes = {'sq': 75, 'm': 500, 'l': 1024, 'k': 2048} if int(id) % 2 else {'sq': 75, 'm': 500, 'z': 640, 'o': 4000} # some have no 1024
+            if id not in s.lacking:
+                for k, side in sizes.items(): p |= {f'url_{k}': self.link(id, k), f'width_{k}': side, f'height_{k}': str(side*3//4)}
+            return p
+        pages = -(-len(s.ids(q['text']))//max(1, per_page - s.overlap))
+        self.send({'photos': {'page': page, 'pages': pages, 'perpage': per_page, 'photo': [photo(i) for i in ids]}, 'stat': 'ok'})
+
+    def openverse(self, path, q):
+        s = self.server
+        page, size = int(q['page']), int(q['page_size'])
+        if size > 20: return self.send({'detail': 'page_size'}, 401)
+        ids, more = s.page(q['q'], page, size)
+        rows = [{'id': i, 'foreign_landing_url': f'https://www.flickr.com/photos/7/{i}', 'creator': 'Ada & Ben', 'license': 'by',
+                 'license_version': '2.0', 'license_url': f'{CC}/by/2.0/', 'width': 1000 if int(i) % 2 else 5000, 'height': 700,
+                 'url': self.link(i, 'o'), 'thumbnail': self.link(i, 'thumb')} for i in ids]
+        for r in rows:
+            if r['id'] in s.lacking: del r['url'], r['thumbnail']
+        self.send({'result_count': len(s.ids(q['q'])), 'page_count': page + more, 'page_size': size, 'page': page, 'results': rows})
+
+    def inaturalist(self, path, q):
+        s = self.server
+        if path.endswith('/taxa'):
+            cactus = {'id': 900, 'name': 'Cylindropuntia bigelovii', 'preferred_common_name': 'Teddy-bear Cholla', 'matched_term': 'Teddy-bear'}
+            rows = [] if q['q'] == 'nothing' else [cactus]
+            if q['q'] != 'teddy' and rows: rows.append({'id': 901, 'name': q['q'].title(), 'preferred_common_name': 'A bear', 'matched_term': q['q']})
+            if rows: s.taxon = q['q']
+            return self.send({'total_results': len(rows), 'results': rows})
+        assert q['taxon_id'] == '901' and q['quality_grade'] == 'research'
+        ids, more = s.page(s.taxon, int(q['page']), int(q['per_page']))
+        def photos(i): return [{'id': int(i), 'license_code': 'cc-by', 'url': f'{s.url}/photo/{i}/square.jpg'}, {'id': 7, 'url': 'x'}]
+        rows = [{'id': int(i) + 5, 'uri': f'https://www.inaturalist.org/observations/{int(i) + 5}', 'user': {'login': 'ada', 'name': 'Ada & Ben'},
+                 'photos': [] if i in s.lacking else photos(i)} for i in ids]
+        self.send({'total_results': len(s.ids(s.taxon)) + s.overlap*len(ids), 'page': q['page'], 'per_page': q['per_page'], 'results': rows})
+
+    def commons(self, path, q):
+        s, size = self.server, int(q['gsrlimit'])
+        word = q['gsrsearch'].removesuffix(' filetype:bitmap')
+        ids, more = s.page(word, int(q.get('gsroffset', 0))//size + 1, size)
+        if not ids: return self.send({'batchcomplete': True})
+        meta = {'Artist': {'value': '<a href="//commons.wikimedia.org/wiki/User:Ada">Ada &amp; Ben</a>', 'source': 'x'},
+                'LicenseShortName': {'value': 'CC BY 2.0'}, 'LicenseUrl': {'value': f'{CC}/by/2.0'}}
+        pages = [{'pageid': int(i), 'ns': 6, 'title': f'File:{i}.jpg', 'index': k, 'imageinfo': [{
+                  'url': self.link(i, 'o'), 'thumburl': self.link(i, q.get('iiurlwidth', 'o')),
+                  'descriptionurl': f'https://commons.wikimedia.org/wiki/File:{i}.jpg', 'extmetadata': meta}]} for k, i in enumerate(ids)]
+        for p in pages:
+            if str(p['pageid']) in s.lacking: del p['imageinfo']
+        follows = {'continue': {'gsroffset': int(q.get('gsroffset', 0)) + size, 'continue': 'gsroffset||'}} if more else {}
+        self.send({'batchcomplete': True, 'query': {'pages': pages[::-1]}} | follows)
+
+    # the photographs
+
+    def photo(self, id, path):
+        s = self.server
+        if not id.isdigit(): id = path.split('/')[2]  # iNaturalist's
+        with s.lock:
+            s.asked[id] += 1
+            fault = s.faults[id].pop(0) if s.faults.get(id) else None
+        body = picture(id, s.side)
+        if fault: return getattr(self, fault.replace('-', '_'))(body)
+        self.send(body, type='image/jpeg')
+        with s.lock: s.sent[id] += 1
+
+    def cut(self, body):
+        self.send_response(200)
+        self.send_header('Content-Length', str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[:len(body)//2])
+        self.wfile.flush()
+        self.connection.shutdown(socket.SHUT_RDWR)
+        self.close_connection = True
+
+    def stall(self, body, pause=30, step=10**9):
+        self.send_response(200)
+        self.send_header('Content-Length', str(len(body)))
+        self.end_headers()
+        for i in range(0, len(body) - 1, step):
+            self.wfile.write(body[i:min(i + step, len(body)//2)])
+            self.wfile.flush()
+            time.sleep(pause)
+
+    def drip(self, body): self.stall(body, .05, 1)
+    def busy_a_second(self, body): self.send(b'', 429, Retry_After=1)
+    def busy_an_hour(self, body): self.send(b'', 429, Retry_After=3600)
+    def broken(self, body): self.send(b'', 500)
+    def gone(self, body): self.send(b'', 404)
+    def no_json(self, body): self.send(b'<html>Down for maintenance')
+    def a_list(self, body): self.send([1])
+    def html(self, body): self.send(b'<!doctype html><title>Sorry</title>', type='image/jpeg')
+    def empty(self, body): self.send(b'', type='image/jpeg')
+    def half_a_picture(self, body): self.send(body[:len(body)//2], type='image/jpeg')
+    def too_large(self, body): self.send(body + bytes(300_000), type='image/jpeg')
+    def wrong_type(self, body): self.send(body, type='text/plain')
+    def png(self, body): self.send(picture('1', 120, 'PNG'), type='image/jpeg')
+
+    def endless_error(self, body): self.endless(body, 503)
+
+    def endless(self, body, status=200):
+        self.send_response(status)
+        self.send_header('Transfer-Encoding', 'chunked')
+        self.end_headers()
+        while True: self.wfile.write(b'10000\r\n' + bytes(65536) + b'\r\n')
+
+    def redirect(self, to): self.send(b'', 302, Location=to)
+    def redirect_here(self, body): self.redirect(f'{self.server.url}/photo/l/77.jpg')
+    def redirect_other_host(self, body): self.redirect(f'http://localhost:{self.server.server_address[1]}/photo/l/78.jpg')
+    def redirect_private(self, body): self.redirect('http://10.0.0.1/photo.jpg')
+    def redirect_metadata(self, body): self.redirect('http://169.254.169.254/latest/meta-data/')
+    def redirect_file(self, body): self.redirect('file:///etc/passwd')
+    def redirect_loop(self, body): self.redirect(self.path)
+    def redirect_no_dns(self, body): self.redirect('http://no-such-host.invalid/photo.jpg')
+
+if __name__ == '__main__': # for the benchmark: a server in a process of its own
+    n, side, latency = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+    server = Server(n, side, latency)
+    print(server.url, flush=True)
+    sys.stdin.read()
