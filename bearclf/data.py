@@ -1248,14 +1248,14 @@ def follow_moves(
         else: at[o['file']] = o
     return at
 
-# %% ../nbs/00_data.ipynb #3ef5d8d2
+# %% ../nbs/00_data.ipynb #9276b3f3
 def _aside(path): return path.with_name(path.name + '_set_aside')
 
 def _listed(path): return {*_read_csv(path, missing_ok=True), *_read_csv(_aside(path), missing_ok=True)}
 
 def _move_recorded(path, file, dest, why, listed, **more):
-    """Write down that `file` of the set `path` goes to `dest`, or to `dest` with a number where that name is taken by a file or among those `listed`, and move it;
-    gives its new path."""
+    """Write down that `file` of the set `path` goes to `dest`, or to `dest` with a number where that name is taken by a file or
+    among those `listed`, and move it; gives its new path."""
     names = (dest if n == 1 else dest.with_name(f'{dest.stem} ({n}){dest.suffix}') for n in itertools.count(1))
     to = next(f for f in names if not os.path.lexists(f) and f not in listed)
     record_move(path, file, to, why, **more)
@@ -1291,17 +1291,21 @@ def _rows_follow(path, moves):
 
 def _settle(path):
     "Bring manifest, files and `labels.csv` of the set `path` into step after a process was killed in the middle of a move."
-    aside, lines = _aside(path), list(read_manifest(path))
+    aside, lines, last = _aside(path), list(read_manifest(path)), {}
     def ends(o): return [Path(os.path.abspath(path/o[k])) for k in ('file', 'moved_to')]
     def ours(f): return f.is_relative_to(path) or f.is_relative_to(aside)
-    if lines and 'moved_to' in lines[-1]:
-        old, new = ends(lines[-1])
+    moves = [o for o in lines if all(isinstance(o.get(k), str) for k in ('file', 'moved_to'))]
+    if moves and moves[-1] is lines[-1]:
+        old, new = ends(moves[-1])
         begun = new.is_file() and not new.stat().st_size and old.is_file() and old.stat().st_size  # `_move` has taken the name
         if ours(old) and ours(new) and old.is_file() and (begun or not os.path.lexists(new)):
             if begun: new.unlink()
             record_move(path, new, old, 'the move was interrupted')
-            lines.append(dict(file=lines[-1]['moved_to'], moved_to=lines[-1]['file']))
-    last = {old: (new, o.get('labels')) for o in lines if 'moved_to' in o for old, new in [ends(o)]}
+            moves.append(dict(file=moves[-1]['moved_to'], moved_to=moves[-1]['file']))
+    for o in moves:
+        old, new = ends(o)
+        last[old] = new, o.get('labels')
+        last.pop(new, None)
     gone = [f for d in (path, aside) for f in _read_csv(d, missing_ok=True) if f in last and not f.is_file()]
     _rows_follow(path, [(f, *last[f]) for f in gone if ours(last[f][0]) and last[f][0].is_file()])
 
@@ -1355,7 +1359,7 @@ class Deduped:
         rows = ''.join(f'<tr><td>{what}</td><td>{html.escape(line)}</td></tr>' for what, line in self._lines())
         return f'<p>{html.escape(self._head())}</p>' + (f'<table>{rows}</table>' if rows else '')
 
-# %% ../nbs/00_data.ipynb #40954983
+# %% ../nbs/00_data.ipynb #2571cda6
 class _Look(NamedTuple):
     "A picture's size, length of its file, and perceptual hash; in place of the hash that of its content where it is blank."
     size:tuple
@@ -1412,8 +1416,9 @@ def dedupe(
     path:str|Path, # a folder of labelled pictures, as for `read_labels`
     distance:int=DEDUPE_DISTANCE # bits in which the hash of a copy may differ, 0 to 31
 )->Deduped: # print it, or show it in a notebook
-    """Move copies of the same picture under the same label to the folder `<path>_set_aside`; the largest stays. Those under different labels are reported and left. Nothing is
-    deleted or overwritten, the manifest gets a line for each move. `DataError` if `path` is no folder, or can't be written."""
+    """Move copies of the same picture under the same label to the folder `<path>_set_aside`; the largest stays. Those under different
+    labels are reported and left. Nothing is deleted or overwritten, the manifest gets a line for each move. `DataError` if `path` is no
+    folder, or can't be written."""
     if not 0 <= distance < 32: raise DataError(f'The distance is {distance}; give 0 to 31 bits.')
     given, path = Path(path), Path(os.path.abspath(path))
     _settle(path)
@@ -1436,7 +1441,7 @@ def dedupe(
     finally: _rows_follow(path, moved)
     return report
 
-# %% ../nbs/00_data.ipynb #6ce95ac6
+# %% ../nbs/00_data.ipynb #c8532b1c
 @dataclass
 class Doubtful:
     "A picture to be looked at."
@@ -1482,8 +1487,9 @@ def _by_look(pictures, path, min_side=100):
     return sorted(pictures, key=lambda o: (rank[o.file], str(o.file)))
 
 class Cleaner:
-    """A folder's pictures, the most doubtful first, each to be kept, moved to another label or set aside; every step can be undone. Files and lines of `labels.csv` move at once,
-    each move is written to the manifest, nothing is overwritten. `DataError` if there are no pictures, or something can't be moved."""
+    """A folder's pictures, the most doubtful first, each to be kept, moved to another label or set aside; every step can be undone. Files
+    and lines of `labels.csv` move at once, each move is written to the manifest, nothing is overwritten. `DataError` if there are no
+    pictures, or something can't be moved."""
     def __init__(self,
         path:str|Path, # a folder of labelled pictures, as for `read_labels`
         model=None # an exported model's file, or a `Classifier`, whose loss says what is doubtful
@@ -1538,7 +1544,8 @@ class Cleaner:
     ):
         "Move a picture to the folder of another label."
         o = self._open(place)
-        if label not in self.labels or set(label) & set('/\\') or label.startswith('.'): raise DataError(f'{_shown(label)!r} is no label to move a picture to.')
+        if label not in self.labels or set(label) & set('/\\') or label.startswith('.'):
+            raise DataError(f'{_shown(label)!r} is no label to move a picture to.')
         if o.labels == (label,): return
         parts = o.file.relative_to(self.path).parts
         self._steps.append([self._go(place, self.path.joinpath(label, *(parts[1:] or parts)), (label,), 'moved')])
@@ -1566,36 +1573,43 @@ class Cleaner:
         "Let the lines of `labels.csv` follow the pictures of a step."
         _rows_follow(self.path, [(file, self.pictures[place].file, self.pictures[place].labels) for place, file, *_ in step])
 
-# %% ../nbs/00_data.ipynb #8b3a6e67
+# %% ../nbs/00_data.ipynb #73b050f5
 _CSS = '''<style>
 .bearclf-clean { color: var(--jp-ui-font-color1, #1a1a1a); font-family: var(--jp-ui-font-family, system-ui, sans-serif); font-size: 14px; }
 .bearclf-clean .bc-bar { gap: 8px; align-items: center; flex-wrap: wrap; padding: 8px 0; }
 .bearclf-clean .bc-grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(220px, 1fr)); gap: 16px; padding: 12px;
-  height: calc(100vh - 140px); min-height: 400px; overflow-y: auto; align-content: start; border: 1px solid var(--jp-border-color2, #ccc); border-radius: 8px; }
-.bearclf-clean .bc-card { border: 1px solid var(--jp-border-color2, #ccc); border-radius: 8px; padding: 10px; gap: 8px; background: var(--jp-layout-color1, #fff); }
+  height: calc(100vh - 140px); min-height: 400px; overflow-y: auto; align-content: start;
+  border: 1px solid var(--jp-border-color2, #ccc); border-radius: 8px; }
+.bearclf-clean .bc-card { border: 1px solid var(--jp-border-color2, #ccc); border-radius: 8px; padding: 10px; gap: 8px;
+  background: var(--jp-layout-color1, #fff); }
 .bearclf-clean .bc-card, .bearclf-clean .bc-row { overflow: visible; }
 .bearclf-clean .bc-card .widget-html, .bearclf-clean .bc-card .widget-html-content { width: 100%; margin: 0; line-height: 1.4; }
 .bearclf-clean .bc-bar .widget-html-content { line-height: 1.4; }
 .bearclf-clean .bc-row { gap: 8px; }
 .bearclf-clean .bc-row > * { margin: 0; flex: 1 1 0; width: auto; min-width: 0; }
 .bearclf-clean .bc-row > .widget-dropdown { flex-grow: 1.3; position: relative; }
-.bearclf-clean .bc-row .widget-label { position: absolute; width: 1px; height: 1px; min-width: 0; margin: 0; overflow: hidden; clip-path: inset(50%); }
+.bearclf-clean .bc-row .widget-label { position: absolute; width: 1px; height: 1px; min-width: 0; margin: 0; overflow: hidden;
+  clip-path: inset(50%); }
 .bearclf-clean .bc-bar .jupyter-button { width: auto; margin: 0; padding: 0 14px; }
 .bearclf-clean .jupyter-button, .bearclf-clean select { height: 32px; border-radius: 4px; color: var(--jp-ui-font-color1, #1a1a1a); }
 .bearclf-clean select { appearance: auto; padding: 0 4px; background: var(--jp-layout-color1, #fff); }
-.bearclf-clean .jupyter-button:focus-visible, .bearclf-clean select:focus-visible { outline: 3px solid var(--jp-brand-color1, #1565c0); outline-offset: 1px; }
+.bearclf-clean .jupyter-button:focus-visible, .bearclf-clean select:focus-visible {
+  outline: 3px solid var(--jp-brand-color1, #1565c0); outline-offset: 1px; }
 .bearclf-clean figure { margin: 0; }
-.bearclf-clean .bc-shot { height: 200px; display: flex; align-items: center; justify-content: center; background: var(--jp-layout-color2, #eee); border-radius: 4px; overflow: hidden; }
+.bearclf-clean .bc-shot { height: 200px; display: flex; align-items: center; justify-content: center;
+  background: var(--jp-layout-color2, #eee); border-radius: 4px; overflow: hidden; }
 .bearclf-clean .bc-shot img { max-width: 100%; max-height: 100%; object-fit: contain; }
 .bearclf-clean .bc-none { padding: 12px; text-align: center; font-weight: 600; }
 .bearclf-clean figcaption { margin-top: 8px; }
 .bearclf-clean .bc-label, .bearclf-clean .bc-name { display: block; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
-.bearclf-clean .bc-doubt { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; overflow: hidden; overflow-wrap: anywhere; height: 2.8em; }
+.bearclf-clean .bc-doubt { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2;
+  overflow: hidden; overflow-wrap: anywhere; height: 2.8em; }
 .bearclf-clean .bc-label { font-weight: 600; }
 .bearclf-clean .bc-name, .bearclf-clean .bc-doubt { color: var(--jp-ui-font-color1, #1a1a1a); opacity: .85; font-size: 12px; }
 .bearclf-clean .bc-state { float: right; font-weight: 600; font-size: 12px; padding: 1px 8px; border-radius: 10px; margin-left: 6px;
   border: 1px solid currentColor; }
-.bearclf-clean .bc-kept, .bearclf-clean .bc-moved { border-color: var(--jp-brand-color1, #1565c0); box-shadow: 0 0 0 1px var(--jp-brand-color1, #1565c0); }
+.bearclf-clean .bc-kept, .bearclf-clean .bc-moved {
+  border-color: var(--jp-brand-color1, #1565c0); box-shadow: 0 0 0 1px var(--jp-brand-color1, #1565c0); }
 .bearclf-clean .bc-aside .bc-shot { opacity: .35; }
 .bearclf-clean .bc-aside { border-style: dashed; }
 </style>'''
@@ -1619,7 +1633,8 @@ class _Card:
             b.on_click(lambda _: page.act(lambda: does(place), self))
             return b
         o = cleaner.pictures[place]
-        guess = o.guess if o.guess in cleaner.labels else next((l for l in cleaner.labels if l not in o.labels), cleaner.labels[0] if cleaner.labels else None)
+        others = [l for l in cleaner.labels if l not in o.labels]
+        guess = o.guess if o.guess in others else next(iter(others or cleaner.labels), None)
         self.label = w.Dropdown(options=[(_shown(l), l) for l in cleaner.labels], value=guess)
         self.tips.append((self.label, 'description', 'Another label for'))
         self.figure = w.HTML()
@@ -1635,11 +1650,12 @@ class _Card:
         cleaner, o = self.page.cleaner, self.page.cleaner.pictures[self.place]
         labels, name, doubt = (html.escape(x) for x in (_shown(', '.join(o.labels)) or 'no label', cleaner.name(self.place), _shown(o.doubt)))
         if isinstance(self.shot, bytes):
-            shot = f'<img alt="Picture {self.place + 1}, {name}, labelled {labels}" src="data:image/jpeg;base64,{base64.b64encode(self.shot).decode()}">'
+            data = base64.b64encode(self.shot).decode()
+            shot = f'<img alt="Picture {self.place + 1}, {name}, labelled {labels}" src="data:image/jpeg;base64,{data}">'
         else: shot = '<div class="bc-none">This picture can not be read</div>'
         state = f'<span class="bc-state">{o.state}</span>' if o.state else ''
-        self.figure.value = (f'<figure><div class="bc-shot">{shot}</div><figcaption>{state}<span class="bc-label" title="{labels}">{labels}</span>'
-                             f'<span class="bc-name" title="{name}">{name}</span><span class="bc-doubt" title="{doubt}">{doubt}</span></figcaption></figure>')
+        lines = ''.join(f'<span class="bc-{k}" title="{v}">{v}</span>' for k, v in dict(label=labels, name=name, doubt=doubt).items())
+        self.figure.value = f'<figure><div class="bc-shot">{shot}</div><figcaption>{state}{lines}</figcaption></figure>'
         for widget, what, tip in self.tips: setattr(widget, what, f'{tip} {cleaner.name(self.place)}')
         self.box._dom_classes = ('bc-card', *([f'bc-{o.state.split()[-1]}'] if o.state else []))
 
@@ -1661,7 +1677,8 @@ class _Page:
         self.count, self.said, self.grid = w.HTML(), w.HTML(), w.Box()
         self.back = button('Previous page', lambda: self.show(self.page - 1), 'Show the page before')
         self.on = button('Next page', lambda: self.show(self.page + 1), 'Show the page after')
-        rest = button('Keep the rest, next page', self.keep_rest, 'Keep every picture of this page that is not kept, moved or set aside, and show the next page')
+        rest = button('Keep the rest, next page', self.keep_rest,
+                      'Keep every picture of this page that is not kept, moved or set aside, and show the next page')
         undo = button('Undo', self.undo, 'Take the last step back')
         bar = w.HBox([self.back, self.on, rest, undo, self.count])
         self.box = w.VBox([w.HTML(_CSS), bar, self.said, self.grid])
@@ -1681,8 +1698,8 @@ class _Page:
     def tell(self):
         "Say how far one is."
         c = self.cleaner.counts
-        self.count.value = (f'<div role="status"><b>Page {self.page + 1} of {self.pages}</b> · {c["left"]:,} to look at · {c["kept"]:,} kept · {c["moved"]:,} moved · '
-                            f'{c["aside"]:,} set aside</div>')
+        self.count.value = (f'<div role="status"><b>Page {self.page + 1} of {self.pages}</b> · {c["left"]:,} to look at · {c["kept"]:,} kept · '
+                            f'{c["moved"]:,} moved · {c["aside"]:,} set aside</div>')
 
     def show(self, page):
         "Show a page."
@@ -1716,5 +1733,6 @@ def clean(
     model=None, # an exported model's file, or a `Classifier`, whose loss says what is doubtful
     per_page:int=24 # pictures shown at a time
 ): # an ipywidget
-    "A page to look through the pictures in `path`, the most doubtful first, and to keep them, move them to another label or set them aside. Errors as `Cleaner`."
+    """A page to look through the pictures in `path`, the most doubtful first, and to keep them, move them to another label or set them aside.
+    Errors as `Cleaner`."""
     return _Page(Cleaner(path, model), per_page).box
