@@ -1359,7 +1359,7 @@ class Deduped:
         rows = ''.join(f'<tr><td>{what}</td><td>{html.escape(line)}</td></tr>' for what, line in self._lines())
         return f'<p>{html.escape(self._head())}</p>' + (f'<table>{rows}</table>' if rows else '')
 
-# %% ../nbs/00_data.ipynb #9124230c
+# %% ../nbs/00_data.ipynb #beb04b5e
 class _Look(NamedTuple):
     "A picture's size, length of its file, and perceptual hash; in place of the hash that of its content where it is blank."
     size:tuple
@@ -1380,7 +1380,7 @@ def _look_at(files, what):
     if notebook: from tqdm.notebook import tqdm
     else: from tqdm import tqdm
     looks, troubles = {}, []
-    bar = tqdm(files, what, disable=False if notebook else None, delay=3, leave=False)
+    bar = tqdm(files, what, disable=False if notebook else None, delay=3)
     for f, o in zip(bar, _threaded(_look, files)):
         if isinstance(o, PictureError): troubles.append(Trouble(f, str(o).removeprefix(f'{_shown(f)} ')))
         else: looks[f] = o
