@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'OTHER', 'MAX_PIXELS', 'DECODE_SIDE', 'LABELS_CSV', 'MANIFEST', 'CREDITS', 'DUPLICATE_DISTANCE', 'PER_HOST',
-           'BearclfError', 'PictureError', 'DataError', 'whole_file', 'check_writable', 'open_picture', 'is_picture',
-           'iter_pictures', 'picture_files', 'Labelled', 'label_name', 'read_labels', 'data_hash', 'draw', 'Record',
-           'SourceError', 'NothingFound', 'Source', 'Drawn', 'sample_images', 'images_path', 'companion_path',
-           'hash_pictures', 'near_duplicates', 'Trouble', 'Duplicates', 'Report', 'verify', 'check_trainable',
-           'read_manifest', 'follow_moves', 'Manifest', 'WordCount', 'Downloaded', 'download', 'write_credits',
-           'LabelCount', 'Summary', 'summary']
+           'DEDUPE_DISTANCE', 'BearclfError', 'PictureError', 'DataError', 'whole_file', 'check_writable',
+           'open_picture', 'is_picture', 'iter_pictures', 'picture_files', 'Labelled', 'label_name', 'read_labels',
+           'data_hash', 'draw', 'Record', 'SourceError', 'NothingFound', 'Source', 'Drawn', 'sample_images',
+           'images_path', 'companion_path', 'hash_pictures', 'near_duplicates', 'Trouble', 'Duplicates', 'Report',
+           'verify', 'check_trainable', 'read_manifest', 'follow_moves', 'Manifest', 'WordCount', 'Downloaded',
+           'download', 'write_credits', 'LabelCount', 'Summary', 'summary', 'record_move', 'Copy', 'Deduped', 'dedupe',
+           'Doubtful', 'Cleaner', 'clean']
 
 # %% ../nbs/00_data.ipynb #839741f7
 import csv, errno, functools, getpass, hashlib, html, io, itertools, json, math, os, random, re, shutil, tempfile, threading, unicodedata
@@ -236,7 +237,7 @@ def picture_files(
     "`iter_pictures` as a list."
     return list(iter_pictures(path))
 
-# %% ../nbs/00_data.ipynb #fd12c906
+# %% ../nbs/00_data.ipynb #5d61ac3e
 LABELS_CSV, MANIFEST, CREDITS = 'labels.csv', 'manifest.jsonl', 'credits.html'  # what may lie beside the labels' folders (the last two: see below)
 
 class Labelled(NamedTuple):
@@ -284,7 +285,7 @@ def _read_csv(path, missing_ok=False):
 def read_labels(
     path:str|Path # holds a folder for each label, and `labels.csv` for pictures with several labels or none
 )->list[Labelled]: # sorted by file
-    "Every picture below `path` with its labels. `DataError` if there are none, or one has no label."
+    "Every picture below `path` with its labels. `DataError` if there are none, one has no label, or one has `other` beside a kind."
     path = Path(path)
     files, listed = picture_files(path), _read_csv(path)
     res = [Labelled(f, (f.relative_to(path).parts[0],)) for f in files if f not in listed]
@@ -293,6 +294,9 @@ def read_labels(
         raise DataError(f"{_shown(stray[0])} lies in no label's folder ({len(stray)} such); "
                         f'move it into one or list it in {LABELS_CSV}.')
     res += [Labelled(*o) for o in listed.items()]
+    if odd := [o for o in res if OTHER in o.labels and len(o.labels) > 1]:
+        raise DataError(f"{_shown(odd[0].file)} has the labels {'; '.join(odd[0].labels)} ({len(odd)} such); {OTHER} means none of the kinds, "
+                        f'so take it, or the others, out of {LABELS_CSV}.')
     if not res: raise DataError(f'There are no pictures in {_shown(path)}; put them into a folder for each label.')
     return sorted(res)
 
@@ -1522,3 +1526,522 @@ def summary(
     rows = [LabelCount(l, len(s), len(s)/len(pictures), tuple(round(median(x)) for x in zip(*s))) for l, s in sorted(sizes.items())]
     several, none = sum(len(o.labels) > 1 for o in pictures), sum(not o.labels for o in pictures)
     return Summary(Path(path), data_hash(pictures), len(pictures), several, none, rows)
+
+# %% ../nbs/00_data.ipynb #9170bbf8
+import base64, json, sys
+from datetime import datetime, timezone
+
+# %% ../nbs/00_data.ipynb #938c99f8
+def record_move(
+    path:str|Path, # the folder of the set
+    file:Path, # where the photograph was
+    to:Path, # where it is now
+    why:str, # 'by hand', or what it is a copy of
+    **more # what else the line is to say
+):
+    "Add a line for a move to the manifest of `path`, which is made if there is none. `DataError` if it can't be written."
+    def name(f): return Path(os.path.relpath(f, path)).as_posix()
+    row = dict(file=name(file), moved_to=name(to), why=why, **more, time=datetime.now(timezone.utc).isoformat(timespec='seconds'))
+    manifest = check_writable(Path(path)/MANIFEST)
+    try:
+        with open(manifest, 'ab+', buffering=0) as f:
+            end = whole = f.seek(0, os.SEEK_END)
+            while whole and f.seek(whole - 1) >= 0 and f.read(1) != b'\n': whole -= 1
+            if whole < end: f.truncate(whole)  # a line torn by a power cut
+            line = (json.dumps(row) + '\n').encode()
+            try:
+                if f.write(line) < len(line): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(f.fileno())
+            except OSError:
+                f.truncate(whole)
+                raise
+    except OSError as e: raise DataError(f'{_shown(manifest)} can not be written ({e.strerror or e}).') from None
+
+# %% ../nbs/00_data.ipynb #9276b3f3
+def _aside(path): return path.with_name(path.name + '_set_aside')
+
+def _listed(path): return {*_read_csv(path, missing_ok=True), *_read_csv(_aside(path), missing_ok=True)}
+
+def _move_recorded(path, file, dest, why, listed, **more):
+    """Write down that `file` of the set `path` goes to `dest`, or to `dest` with a number where that name is taken by a file or
+    among those `listed`, and move it; gives its new path."""
+    names = (dest if n == 1 else dest.with_name(f'{dest.stem} ({n}){dest.suffix}') for n in itertools.count(1))
+    to = next(f for f in names if not os.path.lexists(f) and f not in listed)
+    record_move(path, file, to, why, **more)
+    try: got = _move(file, to)
+    except OSError as e:
+        record_move(path, to, file, f'could not be moved ({e.strerror or e})')
+        raise
+    if got != to: record_move(path, to, got, 'its name was taken')
+    return got
+
+def _rename_rows(path, moved):
+    "Let lines of `labels.csv` name other files, and other labels where they are given: {old name: (new name, labels or `None`)}."
+    with open(path/LABELS_CSV, encoding='utf-8-sig', newline='') as f: names, rows = (r := csv.DictReader(f)).fieldnames, list(r)
+    for row in rows:
+        file, labels = moved.get(os.path.normpath(row['file'].strip()), (None, None))
+        if file: row['file'] = file
+        if labels is not None: row['labels'] = ';'.join(labels)
+    with whole_file(path/LABELS_CSV) as part, open(part, 'w', encoding='utf-8', newline='') as f:
+        (w := csv.DictWriter(f, names, extrasaction='ignore', lineterminator='\n')).writeheader()
+        w.writerows(rows)
+
+def _rows_follow(path, moves):
+    "Let the lines of `labels.csv` follow their files: `moves` are triples (old path, new path, labels or `None` for those that it had)."
+    aside, out, back, within = _aside(path), {}, {}, {}
+    here, there = _read_csv(path, missing_ok=True), _read_csv(aside, missing_ok=True)
+    for old, new, labels in moves:
+        if old in here and new.is_relative_to(aside): out[os.path.relpath(old, path)] = new.relative_to(aside).as_posix()
+        elif old in here: within[os.path.relpath(old, path)] = new.relative_to(path).as_posix(), labels
+        elif old in there: back[os.path.relpath(old, aside)] = new.relative_to(path).as_posix()
+    if out: _move_rows(path, aside, out)
+    if back: _move_rows(aside, path, back)
+    if within: _rename_rows(path, within)
+
+def _settle(path):
+    "Bring manifest, files and `labels.csv` of the set `path` into step after a process was killed in the middle of a move."
+    aside, lines, last = _aside(path), list(read_manifest(path)), {}
+    def ends(o): return [Path(os.path.abspath(path/o[k])) for k in ('file', 'moved_to')]
+    def ours(f): return f.is_relative_to(path) or f.is_relative_to(aside)
+    moves = [o for o in lines if all(isinstance(o.get(k), str) for k in ('file', 'moved_to'))]
+    if moves and moves[-1] is lines[-1]:
+        old, new = ends(moves[-1])
+        begun = new.is_file() and not new.stat().st_size and old.is_file() and old.stat().st_size  # `_move` has taken the name
+        if ours(old) and ours(new) and old.is_file() and (begun or not os.path.lexists(new)):
+            if begun: new.unlink()
+            record_move(path, new, old, 'the move was interrupted')
+            moves.append(dict(file=moves[-1]['moved_to'], moved_to=moves[-1]['file']))
+    for o in moves:
+        old, new = ends(o)
+        last[old] = new, o.get('labels')
+        last.pop(new, None)
+    gone = [f for d in (path, aside) for f in _read_csv(d, missing_ok=True) if f in last and not f.is_file()]
+    _rows_follow(path, [(f, *last[f]) for f in gone if ours(last[f][0]) and last[f][0].is_file()])
+
+def _labels_below(path):
+    "What gives the labels of a file of the set `path`, without complaint about one that has none."
+    listed = _read_csv(path, missing_ok=True)
+    return lambda f: listed[f] if f in listed else f.relative_to(path).parts[:1] if f.parent != path else ()
+
+# %% ../nbs/00_data.ipynb #eaae2d30
+DEDUPE_DISTANCE = 6  # bits, of 64, in which a copy may differ that is taken away unseen
+
+class Copy(NamedTuple):
+    "A picture, the better one of which it is a copy, and where it was moved (`None`: it is where it was, since moving failed)."
+    file:Path
+    of:Path
+    moved:Path|None = None
+
+@dataclass(repr=False)
+class Deduped:
+    "What `dedupe` did."
+    path:Path
+    checked:int = 0                                         # pictures
+    copies:list[Copy] = field(default_factory=list)
+    across:list[Duplicates] = field(default_factory=list)   # the same photograph under different labels: left for you to decide
+    unreadable:list[Trouble] = field(default_factory=list)  # left where they are: `verify` moves them
+
+    @property
+    def ok(self)->bool:
+        "Is nothing left for a person to do?"
+        return not (self.across or self.unreadable or any(c.moved is None for c in self.copies))
+
+    def _lines(self):
+        "Pairs (what, files and details)."
+        name = lambda f: _shown(os.path.relpath(f, self.path))
+        for d in self.across:
+            yield 'under two labels', ' = '.join(map(name, d.files)) + f' (labels: {", ".join(map(_shown, d.labels))}); left for you to decide'
+        for t in self.unreadable: yield 'unreadable', f'{name(t.file)}: {t.reason}'
+        for c in self.copies:
+            yield 'copy', f'{name(c.file)} of {name(c.of)}' + (f' -> {name(c.moved)}' if c.moved else ', which could not be moved')
+
+    def _head(self):
+        moved = sum(c.moved is not None for c in self.copies)
+        return (f'{self.checked} pictures in {_shown(self.path)}: copies set aside {moved}, photographs under two labels {len(self.across)}, '
+                f'unreadable {len(self.unreadable)}')
+
+    def __str__(self): return '\n'.join([self._head()] + [f'  {what}: {line}' for what, line in self._lines()])
+
+    __repr__ = __str__
+
+    def _repr_html_(self):
+        rows = ''.join(f'<tr><td>{what}</td><td>{html.escape(line)}</td></tr>' for what, line in self._lines())
+        return f'<p>{html.escape(self._head())}</p>' + (f'<table>{rows}</table>' if rows else '')
+
+# %% ../nbs/00_data.ipynb #beb04b5e
+class _Look(NamedTuple):
+    "A picture's size, length of its file, and perceptual hash; in place of the hash that of its content where it is blank."
+    size:tuple
+    length:int
+    hash:int|str
+
+def _look(file):
+    "The `_Look` of a picture, or what is wrong with it."
+    try:
+        h = _phash(open_picture(file, at_least=256))
+        return _Look(_size(file), os.stat(file).st_size, _sha256(file) if h is None else h)
+    except PictureError as e: return e
+    except OSError as e: return PictureError(f'{_shown(file)} can not be read ({e.strerror}).')
+
+def _look_at(files, what):
+    "The looks of the `files` that can be read, and a `Trouble` for each of the others, with a progress bar called `what`."
+    notebook = 'ipykernel' in sys.modules  # else a bar on a terminal, and nowhere else
+    if notebook: from tqdm.notebook import tqdm
+    else: from tqdm import tqdm
+    looks, troubles = {}, []
+    bar = tqdm(files, what, disable=False if notebook else None, delay=3)
+    for f, o in zip(bar, _threaded(_look, files)):
+        if isinstance(o, PictureError): troubles.append(Trouble(f, str(o).removeprefix(f'{_shown(f)} ')))
+        else: looks[f] = o
+    return looks, troubles
+
+def _alike(looks, distance):
+    "Groups of two or more files that look alike: chains, as by `near_duplicates`, to which each hash is given once."
+    of = defaultdict(list)
+    for f, o in looks.items(): of[o.hash].append(f)
+    chains = near_duplicates(hashes := [h for h in of if isinstance(h, int)], distance, hashes=dict(zip(hashes, hashes)))
+    chained = {h for c in chains for h in c}
+    return [[f for h in c for f in of[h]] for c in chains] + [fs for h, fs in of.items() if h not in chained and len(fs) > 1]
+
+def _bits(a, b):
+    "In how many bits two looks differ; more than any distance if they can't be compared."
+    if isinstance(a.hash, int) and isinstance(b.hash, int): return (a.hash ^ b.hash).bit_count()
+    return 0 if a.hash == b.hash else 65
+
+def _sort_out(group, looks, labels, distance):
+    "Of a group that looks alike: pairs (copy, better one), and the `Duplicates` of what stays under different labels, or `None`."
+    def worth(f): return f.is_symlink(), -math.prod(looks[f].size), -looks[f].length, str(f)
+    stay, copies, across = [], [], set()
+    for f in sorted(group, key=worth):
+        near = [k for k in stay if _bits(looks[k], looks[f]) <= distance]
+        best = next((k for k in near if {*labels(k)} == {*labels(f)}), None)
+        if best is None:
+            stay.append(f)
+            across |= {f, *near} if near else set()
+        elif os.path.realpath(f) != os.path.realpath(best): copies.append((f, best))  # else one file with two names
+    return copies, Duplicates(sorted(across), sorted({';'.join(sorted(labels(f))) for f in across})) if across else None
+
+def dedupe(
+    path:str|Path, # a folder of labelled pictures, as for `read_labels`
+    distance:int=DEDUPE_DISTANCE # bits in which the hash of a copy may differ, 0 to 31
+)->Deduped: # print it, or show it in a notebook
+    """Move copies of the same picture under the same label to the folder `<path>_set_aside`; the largest stays. Those under different
+    labels are reported and left. Nothing is deleted or overwritten, the manifest gets a line for each move. `DataError` if `path` is no
+    folder, or can't be written."""
+    if not 0 <= distance < 32: raise DataError(f'The distance is {distance}; give 0 to 31 bits.')
+    given, path = Path(path), Path(os.path.abspath(path))
+    _settle(path)
+    files, labels, aside = picture_files(path), _labels_below(path), _aside(path)
+    looks, unreadable = _look_at(files, 'dedupe')
+    report = Deduped(given, len(files), unreadable=unreadable)
+    for group in _alike(looks, distance):
+        copies, across = _sort_out(group, looks, labels, distance)
+        report.copies += (Copy(*c) for c in copies)
+        if across: report.across.append(across)
+    report.copies.sort()
+    moved, listed = [], _listed(path)
+    try:
+        for i, c in enumerate(report.copies):
+            why = f'duplicate of {c.of.relative_to(path).as_posix()}'
+            try: to = _move_recorded(path, c.file, aside/c.file.relative_to(path), why, listed)
+            except OSError: continue
+            moved.append((c.file, to, None))
+            report.copies[i] = c._replace(moved=to)
+    finally: _rows_follow(path, moved)
+    return report
+
+# %% ../nbs/00_data.ipynb #c8532b1c
+@dataclass
+class Doubtful:
+    "A picture to be looked at."
+    file:Path
+    labels:tuple[str, ...]
+    doubt:str = ''    # what is suspicious of it, in words
+    guess:str = ''    # the label that it may belong under
+    state:str = ''    # '' (not looked at yet), 'kept', 'moved' or 'set aside'
+
+def _by_loss(pictures, model):
+    "Give each of `pictures` its doubt; they come back with what can't be read first, then by falling loss of `model`."
+    from bearclf.inference import Classifier
+    model = model if isinstance(model, Classifier) else Classifier(model)
+    there = {l for o in pictures for l in o.labels}
+    known = [l for l in model.labels if l in there]
+    if not known: raise DataError(f'The model knows none of the labels {_shown(", ".join(sorted(there)))}; give one that was trained on these.')
+    ranked = []
+    for o, r in zip(pictures, model.predict_files([o.file for o in pictures], progress=len(pictures) > 100)):
+        if r.error: o.doubt, loss = r.error.removeprefix(f'{_shown(o.file)} '), math.inf
+        else:
+            probs = r.prediction.probs
+            loss = sum(-math.log(max(probs[l] if l in o.labels else 1 - probs[l], 1e-7)) for l in known)/len(known)
+            o.guess = max((l for l in model.labels if l not in o.labels), key=probs.get, default='')
+            o.doubt = f'loss {loss:.2f}: ' + ', '.join(f'{l} {probs[l]:.0%}' for l in sorted(probs, key=lambda l: -probs[l])[:2])
+        ranked.append((-loss, str(o.file), o))
+    return [o for *_, o in sorted(ranked, key=lambda r: r[:2])], model.labels
+
+def _by_look(pictures, path, min_side=100):
+    "Give each of `pictures` its doubt; they come back with what can't be read first, then what is tiny, then what looks like another one."
+    at = {o.file: o for o in pictures}
+    looks, troubles = _look_at(list(at), 'look')
+    rank = dict.fromkeys(at, (4, 0))
+    for n, group in enumerate(_alike(looks, DUPLICATE_DISTANCE)):
+        for f in group:
+            twin = next((k for k in group if at[k].labels != at[f].labels), None)
+            like = twin or next(k for k in group if k != f)
+            rank[f] = (2 if twin else 3), n
+            at[f].doubt = f'looks like {_shown(like.relative_to(path))}'
+            if twin: at[f].guess = next((l for l in at[twin].labels if l not in at[f].labels), '')
+    for f, o in looks.items():
+        if min(o.size) < min_side: rank[f], at[f].doubt = (1, 0), f'only {o.size[0]} x {o.size[1]} pixels'
+    for t in troubles: rank[t.file], at[t.file].doubt = (0, 0), t.reason
+    return sorted(pictures, key=lambda o: (rank[o.file], str(o.file)))
+
+class Cleaner:
+    """A folder's pictures, the most doubtful first, each to be kept, moved to another label or set aside; every step can be undone. Files
+    and lines of `labels.csv` move at once, each move is written to the manifest, nothing is overwritten. `DataError` if there are no
+    pictures, or something can't be moved."""
+    def __init__(self,
+        path:str|Path, # a folder of labelled pictures, as for `read_labels`
+        model=None # an exported model's file, or a `Classifier`, whose loss says what is doubtful
+    ):
+        self.path = Path(os.path.abspath(path))
+        _settle(self.path)
+        find = _labels_below(self.path)
+        pictures = [Doubtful(f, find(f)) for f in picture_files(self.path)]
+        if not pictures: raise DataError(f'There are no pictures in {_shown(path)}.')
+        if model is None: self.pictures, more = _by_look(pictures, self.path), []
+        else: self.pictures, more = _by_loss(pictures, model)
+        self.labels = sorted({l for o in pictures for l in o.labels} | {*more})  # that a picture can be moved to
+        self._steps = []
+
+    def name(self, place:int)->str:
+        "What to call a picture: its path below the set's folder."
+        file = self.pictures[place].file
+        return _shown(file.relative_to(_aside(self.path) if self.pictures[place].state == 'set aside' else self.path).as_posix())
+
+    @property
+    def counts(self)->dict: # {state: how many pictures}
+        "How many pictures are kept, moved, set aside, and left to look at."
+        n = Counter(o.state for o in self.pictures)
+        return dict(kept=n['kept'], moved=n['moved'], aside=n['set aside'], left=n[''])
+
+    def _go(self, place, dest, labels, state, why='by hand'):
+        "Move a picture's file; from then on it has these labels and this state. Gives what it was, for `undo`."
+        _settle(self.path)  # should a move before have stopped half-way, at a full disk for instance
+        o = self.pictures[place]
+        was = place, o.file, o.labels, o.state
+        if not o.file.is_file(): raise DataError(f'{_shown(o.file)} is gone; something else has moved or deleted it.')
+        try: o.file = _move_recorded(self.path, o.file, dest, why, _listed(self.path), labels=[*labels])
+        except OSError as e: raise DataError(f'{_shown(o.file)} can not be moved ({e.strerror or e}).') from None
+        o.labels, o.state = labels, state
+        return was
+
+    def _open(self, place):
+        if self.pictures[place].state == 'set aside': raise DataError(f'{self.name(place)} is set aside; undo brings it back.')
+        return self.pictures[place]
+
+    def keep(self,
+        *places:int # of pictures in the list; those which are moved or set aside stay so
+    ):
+        "The labels are right. One step, however many pictures."
+        if new := [i for i in places if not self.pictures[i].state]:
+            self._steps.append([(i, self.pictures[i].file, self.pictures[i].labels, '') for i in new])
+            for i in new: self.pictures[i].state = 'kept'
+
+    def move(self,
+        place:int, # of the picture in the list
+        label:str # one of `labels`: the only one that the picture is to have
+    ):
+        "Move a picture to the folder of another label."
+        o = self._open(place)
+        if label not in self.labels or set(label) & set('/\\') or label.startswith('.'):
+            raise DataError(f'{_shown(label)!r} is no label to move a picture to.')
+        if o.labels == (label,): return
+        parts = o.file.relative_to(self.path).parts
+        self._steps.append([self._go(place, self.path.joinpath(label, *(parts[1:] or parts)), (label,), 'moved')])
+        self._rows_follow(self._steps[-1])
+
+    def set_aside(self,
+        place:int # of the picture in the list
+    ):
+        "Move a picture out of the set, to the folder beside it."
+        o = self._open(place)
+        self._steps.append([self._go(place, _aside(self.path)/o.file.relative_to(self.path), o.labels, 'set aside')])
+        self._rows_follow(self._steps[-1])
+
+    def undo(self)->int|None: # the picture's place in the list, the first one's if there were several; `None` if there is nothing to undo
+        "Take the last step back."
+        if not self._steps: return None
+        step = self._steps[-1]
+        undone = [self._go(place, file, labels, state, 'undone by hand') for place, file, labels, state in step if file != self.pictures[place].file]
+        for place, _, _, state in step: self.pictures[place].state = state
+        del self._steps[-1]
+        self._rows_follow(undone)
+        return step[0][0]
+
+    def _rows_follow(self, step):
+        "Let the lines of `labels.csv` follow the pictures of a step."
+        _rows_follow(self.path, [(file, self.pictures[place].file, self.pictures[place].labels) for place, file, *_ in step])
+
+# %% ../nbs/00_data.ipynb #73b050f5
+_CSS = '''<style>
+.bearclf-clean { color: var(--jp-ui-font-color1, #1a1a1a); font-family: var(--jp-ui-font-family, system-ui, sans-serif); font-size: 14px; }
+.bearclf-clean .bc-bar { gap: 8px; align-items: center; flex-wrap: wrap; padding: 8px 0; }
+.bearclf-clean .bc-grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(220px, 1fr)); gap: 16px; padding: 12px;
+  height: calc(100vh - 140px); min-height: 400px; overflow-y: auto; align-content: start;
+  border: 1px solid var(--jp-border-color2, #ccc); border-radius: 8px; }
+.bearclf-clean .bc-card { border: 1px solid var(--jp-border-color2, #ccc); border-radius: 8px; padding: 10px; gap: 8px;
+  background: var(--jp-layout-color1, #fff); }
+.bearclf-clean .bc-card, .bearclf-clean .bc-row { overflow: visible; }
+.bearclf-clean .bc-card .widget-html, .bearclf-clean .bc-card .widget-html-content { width: 100%; margin: 0; line-height: 1.4; }
+.bearclf-clean .bc-bar .widget-html-content { line-height: 1.4; }
+.bearclf-clean .bc-row { gap: 8px; }
+.bearclf-clean .bc-row > * { margin: 0; flex: 1 1 0; width: auto; min-width: 0; }
+.bearclf-clean .bc-row > .widget-dropdown { flex-grow: 1.3; position: relative; }
+.bearclf-clean .bc-row .widget-label { position: absolute; width: 1px; height: 1px; min-width: 0; margin: 0; overflow: hidden;
+  clip-path: inset(50%); }
+.bearclf-clean .bc-bar .jupyter-button { width: auto; margin: 0; padding: 0 14px; }
+.bearclf-clean .jupyter-button, .bearclf-clean select { height: 32px; border-radius: 4px; color: var(--jp-ui-font-color1, #1a1a1a); }
+.bearclf-clean select { appearance: auto; padding: 0 4px; background: var(--jp-layout-color1, #fff); }
+.bearclf-clean .jupyter-button:focus-visible, .bearclf-clean select:focus-visible {
+  outline: 3px solid var(--jp-brand-color1, #1565c0); outline-offset: 1px; }
+.bearclf-clean figure { margin: 0; }
+.bearclf-clean .bc-shot { height: 200px; display: flex; align-items: center; justify-content: center;
+  background: var(--jp-layout-color2, #eee); border-radius: 4px; overflow: hidden; }
+.bearclf-clean .bc-shot img { max-width: 100%; max-height: 100%; object-fit: contain; }
+.bearclf-clean .bc-none { padding: 12px; text-align: center; font-weight: 600; }
+.bearclf-clean figcaption { margin-top: 8px; }
+.bearclf-clean .bc-label, .bearclf-clean .bc-name { display: block; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
+.bearclf-clean .bc-doubt { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2;
+  overflow: hidden; overflow-wrap: anywhere; height: 2.8em; }
+.bearclf-clean .bc-label { font-weight: 600; }
+.bearclf-clean .bc-name, .bearclf-clean .bc-doubt { color: var(--jp-ui-font-color1, #1a1a1a); opacity: .85; font-size: 12px; }
+.bearclf-clean .bc-state { float: right; font-weight: 600; font-size: 12px; padding: 1px 8px; border-radius: 10px; margin-left: 6px;
+  border: 1px solid currentColor; }
+.bearclf-clean .bc-kept, .bearclf-clean .bc-moved {
+  border-color: var(--jp-brand-color1, #1565c0); box-shadow: 0 0 0 1px var(--jp-brand-color1, #1565c0); }
+.bearclf-clean .bc-aside .bc-shot { opacity: .35; }
+.bearclf-clean .bc-aside { border-style: dashed; }
+</style>'''
+
+def _small(file, side=320):
+    "A picture as a small upright JPEG, for a page; or why it can't be shown."
+    try: im = open_picture(file, at_least=side)
+    except PictureError as e: return e
+    im.thumbnail((side, side))
+    f = io.BytesIO()
+    im.save(f, 'JPEG', quality=80)
+    return f.getvalue()
+
+class _Card:
+    "A picture on a page, with its buttons."
+    def __init__(self, page, place, shot):
+        import ipywidgets as w
+        self.page, self.place, self.shot, self.tips, cleaner = page, place, shot, [], page.cleaner
+        def button(text, does, tip):
+            self.tips.append((b := w.Button(description=text), 'tooltip', tip))
+            b.on_click(lambda _: page.act(lambda: does(place), self))
+            return b
+        o = cleaner.pictures[place]
+        others = [l for l in cleaner.labels if l not in o.labels]
+        guess = o.guess if o.guess in others else next(iter(others or cleaner.labels), None)
+        self.label = w.Dropdown(options=[(_shown(l), l) for l in cleaner.labels], value=guess)
+        self.tips.append((self.label, 'description', 'Another label for'))
+        self.figure = w.HTML()
+        rows = [[button('Keep', cleaner.keep, 'Keep'), button('Set aside', cleaner.set_aside, 'Set aside')],
+                [self.label, button('Move', lambda i: cleaner.move(i, self.label.value), 'Move to the chosen label:')]]
+        self.box = w.VBox([self.figure, *map(w.HBox, rows)])
+        for row in self.box.children[1:]: row.add_class('bc-row')
+        self.parts = [self.box, self.figure, *self.box.children[1:], *itertools.chain(*rows)]
+        self.draw()
+
+    def draw(self):
+        "Show the picture's state."
+        cleaner, o = self.page.cleaner, self.page.cleaner.pictures[self.place]
+        labels, name, doubt = (html.escape(x) for x in (_shown(', '.join(o.labels)) or 'no label', cleaner.name(self.place), _shown(o.doubt)))
+        if isinstance(self.shot, bytes):
+            data = base64.b64encode(self.shot).decode()
+            shot = f'<img alt="Picture {self.place + 1}, {name}, labelled {labels}" src="data:image/jpeg;base64,{data}">'
+        else: shot = '<div class="bc-none">This picture can not be read</div>'
+        state = f'<span class="bc-state">{o.state}</span>' if o.state else ''
+        lines = ''.join(f'<span class="bc-{k}" title="{v}">{v}</span>' for k, v in dict(label=labels, name=name, doubt=doubt).items())
+        self.figure.value = f'<figure><div class="bc-shot">{shot}</div><figcaption>{state}{lines}</figcaption></figure>'
+        for widget, what, tip in self.tips: setattr(widget, what, f'{tip} {cleaner.name(self.place)}')
+        self.box._dom_classes = ('bc-card', *([f'bc-{o.state.split()[-1]}'] if o.state else []))
+
+    def close(self):
+        for w in self.parts:
+            for o in (getattr(w, 'style', None), w.layout, w):
+                if o is not None: o.close()
+
+class _Page:
+    "The page on which a `Cleaner` is used."
+    def __init__(self, cleaner, per_page):
+        import ipywidgets as w
+        self.cleaner, self.per_page, self.page, self.cards, self.past = cleaner, per_page, 0, [], deque()
+        self.pages = -(-len(cleaner.pictures)//per_page)
+        def button(text, does, tip):
+            b = w.Button(description=text, tooltip=tip)
+            b.on_click(lambda _: self.act(does))
+            return b
+        self.count, self.said, self.grid = w.HTML(), w.HTML(), w.Box()
+        self.back = button('Previous page', lambda: self.show(self.page - 1), 'Show the page before')
+        self.on = button('Next page', lambda: self.show(self.page + 1), 'Show the page after')
+        rest = button('Keep the rest, next page', self.keep_rest,
+                      'Keep every picture of this page that is not kept, moved or set aside, and show the next page')
+        undo = button('Undo', self.undo, 'Take the last step back')
+        bar = w.HBox([self.back, self.on, rest, undo, self.count])
+        self.box = w.VBox([w.HTML(_CSS), bar, self.said, self.grid])
+        for o, name in ((self.box, 'bearclf-clean'), (bar, 'bc-bar'), (self.grid, 'bc-grid')): o.add_class(name)
+        self.show(0)
+
+    def act(self, does, card=None):
+        "Do what a button says, and show what came of it."
+        self.say('')
+        try: does()
+        except (BearclfError, OSError) as e: self.say(str(e), 'alert')
+        if card: card.draw()
+        self.tell()
+
+    def say(self, text, role='status'): self.said.value = f'<div role="{role}">{html.escape(text)}</div>'
+
+    def tell(self):
+        "Say how far one is."
+        c = self.cleaner.counts
+        self.count.value = (f'<div role="status"><b>Page {self.page + 1} of {self.pages}</b> · {c["left"]:,} to look at · {c["kept"]:,} kept · '
+                            f'{c["moved"]:,} moved · {c["aside"]:,} set aside</div>')
+
+    def show(self, page):
+        "Show a page."
+        if not 0 <= page < self.pages: return self.say('This is the last page.' if page else 'This is the first page.')
+        self.grid.children = ()  # which also takes the browser to the top
+        self.past.append(self.cards)
+        places = range(page*self.per_page, min((page + 1)*self.per_page, len(self.cleaner.pictures)))
+        shots = _threaded(lambda i: _small(self.cleaner.pictures[i].file), places)
+        self.page, self.cards = page, [_Card(self, i, shot) for i, shot in zip(places, shots)]
+        self.grid.children = [c.box for c in self.cards]
+        if len(self.past) > 4:  # later, since a slow browser may still be about to show them
+            for c in self.past.popleft(): c.close()
+        self.tell()
+
+    def keep_rest(self):
+        self.cleaner.keep(*(c.place for c in self.cards))
+        if self.page + 1 < self.pages: self.show(self.page + 1)
+        else:
+            for c in self.cards: c.draw()
+            self.say('This was the last page.')
+
+    def undo(self):
+        place = self.cleaner.undo()
+        if place is None: return self.say('There is nothing to undo.')
+        if place//self.per_page != self.page: self.show(place//self.per_page)
+        for c in self.cards: c.draw()
+        self.say(f'Undone: {self.cleaner.name(place)}.')
+
+def clean(
+    path:str|Path, # a folder of labelled pictures, as for `read_labels`
+    model=None, # an exported model's file, or a `Classifier`, whose loss says what is doubtful
+    per_page:int=24 # pictures shown at a time
+): # an ipywidget
+    """A page to look through the pictures in `path`, the most doubtful first, and to keep them, move them to another label or set them aside.
+    Errors as `Cleaner`."""
+    return _Page(Cleaner(path, model), per_page).box

@@ -1,0 +1,443 @@
+"Cleaning a set: no kill loses a file or a line of labels.csv, undo undoes, and the page in a real browser."
+import hashlib, io, json, multiprocessing, os, random, re, shutil, signal, socket, subprocess, sys, tempfile, time, urllib.error, urllib.request
+from collections import Counter
+from pathlib import Path
+
+import nbformat, pytest
+from PIL import Image
+
+from bearclf import data
+from bearclf.data import Cleaner, DataError, dedupe, follow_moves, picture_files, read_labels, read_manifest, record_move
+from tiny_model import tiny_model
+
+HOSTILE = '<img src=x onerror=alert(1)> "$x^2$" & \'.jpg'
+
+def contents(*folders):
+    "How often each content lies in `folders`."
+    return Counter(hashlib.sha256(f.read_bytes()).hexdigest() for d in folders for f in d.rglob('*') if f.is_file() and not f.name.startswith(('.', 'labels.csv', 'manifest')))
+
+def beside(root): return root.with_name(root.name + '_set_aside')
+
+def tree(root):
+    "What lies in a set and beside it, and what is said of it."
+    rows = [sorted((d/'labels.csv').read_text().splitlines()) if (d/'labels.csv').exists() else [] for d in (root, beside(root))]
+    return [str(f.relative_to(root.parent)) for d in (root, beside(root)) if d.exists() for f in picture_files(d)], rows, [*follow_moves(read_manifest(root))]
+
+@pytest.fixture
+def root(tmp_path):
+    "A drawn set, two of each kind, with copies and a manifest's line."
+    root = data.sample_images(tmp_path/'Bären 熊', n=2)
+    g, two = picture_files(root/'grizzly'), picture_files(root/'two_kinds')
+    Image.open(g[0]).resize((160, 120)).save(root/'grizzly'/'small.jpg')
+    Image.open(two[0]).save(root/'two_kinds'/'copy.png')
+    Image.open(two[0]).resize((200, 150)).save(root/'two_kinds'/'z.webp')
+    with open(root/'labels.csv', 'a') as f: f.write('two_kinds/copy.png,grizzly;black_bear\ntwo_kinds/z.webp,black_bear;grizzly\n')
+    (root/'manifest.jsonl').write_text(json.dumps(dict(file='grizzly/small.jpg', source='test', id='7')) + '\n')
+    return root
+
+# ---- the manifest
+
+def test_moves_are_whole_lines_whatever_came_before(tmp_path):
+    for before in (b'', b'{"file": "a/1.jpg"}\n', b'{"file": "a/1.jpg"}\n{"file": "a/2', b'{"fi'):
+        (tmp_path/'manifest.jsonl').write_bytes(before)
+        record_move(tmp_path, tmp_path/'a'/os.fsdecode(b'\xff 1.jpg'), tmp_path/'b'/'1.jpg', 'by hand')
+        lines = list(read_manifest(tmp_path))
+        assert lines[-1]['file'] == 'a/\udcff 1.jpg' and len(lines) == 1 + before.count(b'\n')
+        assert (tmp_path/'manifest.jsonl').read_bytes().startswith(before[:before.rfind(b'\n') + 1])
+
+def test_a_manifest_that_can_not_be_written(root, monkeypatch):
+    was = tree(root)
+    def full(_): raise OSError(28, 'No space left on device')
+    with monkeypatch.context() as m:
+        m.setattr(os, 'fsync', full)
+        with pytest.raises(DataError, match='No space left') as e: dedupe(root)
+    assert '\n' not in str(e.value) and tree(root) == was  # no move without its line
+    (root/'manifest.jsonl').write_text('{"file": 1\n')
+    with pytest.raises(DataError, match='line 1'): dedupe(root)
+
+def test_a_photograph_is_followed_through_all_its_moves():
+    lines = [dict(file='g/1', id='a'), dict(file='g/1', moved_to='t/1'), dict(file='g/1', id='b'), dict(file='t/1', moved_to='../aside/t/1'), dict(file='x', moved_to='y')]
+    assert follow_moves(lines) == {'../aside/t/1': lines[0], 'g/1': lines[2], 'y': {'file': 'x'}}
+
+# ---- dedupe
+
+def test_dedupe_keeps_the_best_and_loses_nothing(root):
+    was, rows = contents(root), (root/'labels.csv').read_text().splitlines()
+    done = dedupe(root)
+    assert [(c.file.name, c.of.name) for c in done.copies] == [
+        ('small.jpg', 'grizzly-42-0000.jpg'), ('black_bear-grizzly-42-0000.jpg', 'copy.png'), ('z.webp', 'copy.png')]  # the PNG has more bytes
+    assert contents(root, beside(root)) == was and all(c.moved.is_file() and not c.file.exists() for c in done.copies)
+    assert done.ok and 'copies set aside 3' in str(done) and '<td>' in done._repr_html_()
+    assert len(read_labels(root)) == 10 and len(read_labels(beside(root))) == 3
+    assert sorted(rows[1:]) == sorted(r for d in (root, beside(root)) for r in (d/'labels.csv').read_text().splitlines()[1:])
+    assert follow_moves(read_manifest(root))[f'../{beside(root).name}/grizzly/small.jpg']['id'] == '7'
+    state = tree(root)
+    assert dedupe(root).copies == [] and tree(root) == state
+
+def test_one_photograph_under_two_labels_is_left(root):
+    best = picture_files(root/'grizzly')[0]
+    shutil.copy(best, root/'teddys'/'toy.jpg')
+    shutil.copy(best, root/'teddys'/'toy again.jpg')
+    done = dedupe(root)
+    assert [(d.files, d.labels) for d in done.across] == [([best, root/'teddys'/'toy again.jpg'], ['grizzly', 'teddys'])] and not done.ok
+    assert {c.file.name for c in done.copies} >= {'toy.jpg', 'small.jpg'} and dedupe(root).across == done.across
+
+def test_a_chain_is_no_copy():
+    files = [Path(f'/x/{n}') for n in 'abc']
+    looks = {f: data._Look((100 - i, 100), 9, h) for i, (f, h) in enumerate(zip(files, (0, 0b11111, 0b1111111111)))}
+    copies, across = data._sort_out(files, looks, lambda f: ('g',), 6)
+    assert copies == [(files[1], files[0])] and across is None  # the third is like the second alone, which went
+    assert data._sort_out(files, looks, lambda f: (f.name,), 6)[1].files == files
+
+def test_blank_pictures_are_copies_only_if_their_bytes_are_the_same(tmp_path):
+    (tmp_path/'set'/'a').mkdir(parents=True)
+    for n, c in (('1', 'white'), ('2', 'white'), ('3', 'navy')): Image.new('RGB', (200, 200), c).save(tmp_path/'set'/'a'/f'{n}.png')
+    assert [c.file.name for c in dedupe(tmp_path/'set').copies] == ['2.png']
+
+def test_one_file_with_two_names_is_no_copy(tmp_path):
+    (tmp_path/'set'/'a').mkdir(parents=True)
+    data.draw(['grizzly'], random.Random(1)).save(tmp_path/'set'/'a'/'z.jpg')
+    (tmp_path/'set'/'a'/'link.jpg').symlink_to(tmp_path/'set'/'a'/'z.jpg')
+    assert dedupe(tmp_path/'set').copies == [] and len(picture_files(tmp_path/'set')) == 2
+
+def test_dedupe_says_what_it_can_not_do(root, tmp_path):
+    picture_files(root/'teddys')[0].write_text('no')
+    done = dedupe(root)
+    assert [t.file.name for t in done.unreadable] == ['teddys-42-0000.jpg'] and done.unreadable[0].file.exists() and not done.ok
+    for bad, kw in ((tmp_path/'nothing', {}), (root, dict(distance=32)), (root, dict(distance=-1))):
+        with pytest.raises(DataError) as e: dedupe(bad, **kw)
+        assert str(e.value).endswith('.') and '\n' not in str(e.value)
+
+def test_dedupe_never_overwrites(root):
+    (beside(root)/'grizzly').mkdir(parents=True)
+    (beside(root)/'grizzly'/'small.jpg').write_text('mine')
+    assert dedupe(root).copies[0].moved.name == 'small (2).jpg' and (beside(root)/'grizzly'/'small.jpg').read_text() == 'mine'
+
+def test_dedupe_goes_on_where_it_can_not_move(root):
+    was = contents(root)
+    beside(root).write_text('a file in the way')
+    done = dedupe(root)
+    assert [c.moved for c in done.copies] == [None]*3 and not done.ok and 'could not be moved' in str(done)
+    assert contents(root) == was and set(follow_moves(read_manifest(root))) == {'grizzly/small.jpg'} | {f'two_kinds/{n}' for n in ('z.webp', 'black_bear-grizzly-42-0000.jpg')}
+    beside(root).unlink()
+    assert dedupe(root).ok
+
+def test_ten_thousand_of_the_same_are_not_compared_with_each_other():
+    looks = {Path(f'/x/{i:05}'): data._Look((9, 9), 9, i % 3) for i in range(10_000)}
+    calls = []
+    real, data._near_pairs = data._near_pairs, lambda hashes, d: calls.append(len(hashes)) or real(hashes, d)
+    try: [group] = data._alike(looks, 6)
+    finally: data._near_pairs = real
+    assert calls == [3] and len(group) == 10_000
+
+def test_the_command(root):
+    shutil.copy(picture_files(root/'grizzly')[0], root/'teddys'/'toy.jpg')
+    run = lambda *a: subprocess.run([Path(sys.executable).with_name('bearclf'), 'dedupe', *map(str, a)], capture_output=True, text=True)
+    r = run(root)
+    assert r.returncode == 1 and 'copies set aside 3' in r.stdout and 'labels: grizzly, teddys' in r.stdout and r.stderr == ''
+    (root/'teddys'/'toy.jpg').unlink()
+    r = run(root, '--distance', 4)
+    assert r.returncode == 0 and 'copies set aside 0' in r.stdout
+    assert 'example:\n  bearclf dedupe' in run('--help').stdout
+    for bad in ((root/'gone',), (root, '--distance', 64)):
+        r = run(*bad)
+        assert r.returncode == 2 and r.stdout == '' and len(r.stderr.splitlines()) == 1
+
+# ---- killed at every moment
+
+def kill_at(moment, work):
+    "Do `work` in a process which SIGKILL ends at its `moment`th write to the disk, before or after; was it killed?"
+    def child():
+        left = iter(range(moment - 1, -1, -1))
+        def tick(): next(left) or os.kill(os.getpid(), signal.SIGKILL)
+        def deadly(f):
+            def g(*args, **kwargs):
+                tick()
+                res = f(*args, **kwargs)
+                tick()
+                return res
+            return g
+        for name in ('replace', 'fsync', 'open', 'unlink', 'mkdir'): setattr(os, name, deadly(getattr(os, name)))
+        work()
+    p = multiprocessing.get_context('fork').Process(target=child)
+    p.start()
+    p.join()
+    assert p.exitcode in (0, -signal.SIGKILL)
+    return p.exitcode != 0
+
+def in_copies_of(root):
+    "Fresh copies of the set, without end."
+    was = root.with_name('was')
+    shutil.copytree(root, was)
+    while True:
+        for d in (root, beside(root)): shutil.rmtree(d, ignore_errors=True)
+        yield shutil.copytree(was, root)
+
+def nothing_lost(root, was):
+    now = contents(root, *([beside(root)] if beside(root).exists() else []))
+    empty = hashlib.sha256(b'').hexdigest()  # a name that `_move` had taken
+    assert now - Counter({empty: 1}) == was and now[empty] <= 1
+    assert [json.loads(line)['file'] for line in (root/'manifest.jsonl').read_text().splitlines()]
+
+def test_dedupe_killed_at_every_moment(root):
+    was, copies = contents(root), in_copies_of(root)
+    next(copies)
+    dedupe(root)
+    want, moment = tree(root), 0
+    while True:
+        next(copies)
+        moment += 1
+        killed = kill_at(moment, lambda: dedupe(root))
+        nothing_lost(root, was)
+        dedupe(root)
+        assert tree(root) == want and contents(root, beside(root)) == was, f'killed at {moment}'
+        if not killed: break
+    assert moment > 20
+
+def test_cleaning_killed_at_every_moment(root):
+    def work():
+        c = Cleaner(root)
+        i = next(i for i, o in enumerate(c.pictures) if o.file.name == 'z.webp')
+        c.move(i, 'teddys')
+        c.set_aside(i)
+        for _ in range(2): c.undo()
+    was, before, copies, moment = contents(root), tree(root), in_copies_of(root), 0
+    seen = set()
+    while True:
+        next(copies)
+        moment += 1
+        killed = kill_at(moment, work)
+        nothing_lost(root, was)
+        c = Cleaner(root)
+        [z] = [f for d in (root, beside(root)) if d.exists() for f in picture_files(d) if f.name == 'z.webp']
+        place = Path(os.path.relpath(z, root)).as_posix()
+        assert place in (*follow_moves(read_manifest(root)), 'two_kinds/z.webp')
+        labels = {'teddys/z.webp': ('teddys',), 'two_kinds/z.webp': ('black_bear', 'grizzly')}.get(place)
+        if labels: assert [o.labels for o in read_labels(root) if o.file == z] == [labels], f'killed at {moment}'
+        else: assert [o.labels for o in read_labels(beside(root))] == [('teddys',)]
+        assert len(c.pictures) == len(read_labels(root)) and contents(root, *([beside(root)] if beside(root).exists() else [])) == was
+        seen.add(place)
+        if not killed: break
+    assert tree(root)[:2] == (before[0], [before[1][0], ['file,labels']]) and len(seen) == 3
+
+# ---- the cleaner
+
+def test_every_step_is_undone(root):
+    (root/'other'/HOSTILE).write_text('no')
+    was, rng, c = contents(root), random.Random(1), Cleaner(root)
+    files, rows = picture_files(root), sorted((root/'labels.csv').read_text().splitlines())
+    steps = 0
+    for _ in range(120):
+        i, what = rng.randrange(len(c.pictures)), rng.randrange(4)
+        if c.pictures[i].state == 'set aside':
+            with pytest.raises(DataError, match='undo'): c.move(i, 'other')
+            continue
+        n = len(c._steps)
+        if what == 0: c.keep(i, rng.randrange(len(c.pictures)))
+        elif what == 1 and rng.random() < .3: c.set_aside(i)
+        else: c.move(i, rng.choice(c.labels))
+        steps += len(c._steps) - n
+        assert sum(c.counts.values()) == len(c.pictures) and contents(root, *([beside(root)] if beside(root).exists() else [])) == was
+    assert len(read_labels(root)) == len(picture_files(root)) and {o.file: o.labels for o in read_labels(root)} == {o.file: o.labels for o in c.pictures if o.state != 'set aside'}
+    for _ in range(steps): assert c.undo() is not None
+    assert c.undo() is None and c.counts['left'] == len(c.pictures)
+    assert picture_files(root) == files and sorted((root/'labels.csv').read_text().splitlines()) == rows and picture_files(beside(root)) == []
+
+def test_nothing_is_overwritten(root):
+    a, b = picture_files(root/'grizzly')[0], root/'teddys'/picture_files(root/'grizzly')[0].name
+    shutil.copy(picture_files(root/'teddys')[0], b)
+    was, c = contents(root), Cleaner(root)
+    i = next(i for i, o in enumerate(c.pictures) if o.file == a)
+    c.move(i, 'teddys')
+    assert c.pictures[i].file.name == f'{a.stem} (2).jpg' and contents(root) == was
+    a.write_bytes(b'another, come in the meantime')
+    c.undo()
+    assert c.pictures[i].file == a.with_name(f'{a.stem} (2).jpg') and a.read_bytes() == b'another, come in the meantime'
+    c.pictures[i].file.unlink()
+    with pytest.raises(DataError, match='is gone'): c.set_aside(i)
+    assert c.counts['aside'] == 0 and c.undo() is None
+
+def test_labels_that_are_no_folders(root):
+    c = Cleaner(root)
+    for bad in ('../x', 'a/b', '.hidden', 'panda', ''):
+        with pytest.raises(DataError, match='no label'): c.move(0, bad)
+    (root.parent/'empty').mkdir()
+    with pytest.raises(DataError, match='no pictures'): Cleaner(root.parent/'empty')
+
+def test_the_most_doubtful_come_first(root):
+    (root/'other'/'broken.jpg').write_text('no')
+    Image.new('RGB', (90, 300), 'red').save(root/'other'/'thin.png')
+    shutil.copy(picture_files(root/'black_bear')[0], root/'teddys'/'zz.jpg')
+    c = Cleaner(root)
+    assert [(c.name(i), c.pictures[i].doubt) for i in range(4)] == [
+        ('other/broken.jpg', 'is not a picture in a format that can be read (JPEG, PNG, WebP, HEIC...).'), ('other/thin.png', 'only 90 x 300 pixels'),
+        ('black_bear/black_bear-42-0000.jpg', 'looks like teddys/zz.jpg'), ('teddys/zz.jpg', 'looks like black_bear/black_bear-42-0000.jpg')]
+    assert [o.guess for o in c.pictures[2:4]] == ['teddys', 'black_bear']
+    assert {o.file.name for o in c.pictures[4:9]} == {'small.jpg', 'grizzly-42-0000.jpg', 'z.webp', 'copy.png', 'black_bear-grizzly-42-0000.jpg'}
+    assert [o.file for o in c.pictures[9:]] == sorted(o.file for o in c.pictures[9:]) and not any(o.doubt for o in c.pictures[9:])
+
+def test_the_most_doubtful_by_a_models_loss(tmp_path):
+    root = tmp_path/'set'
+    for file, colour in {'red/1.png': 'red', 'red/wrong.png': 'lime', 'green/2.png': 'lime', 'green/grey.png': 'grey', 'bottom/3.png': 'grey'}.items():
+        (root/file).parent.mkdir(parents=True, exist_ok=True)
+        Image.new('RGB', (120, 120), colour).save(root/file)
+    (root/'red'/'broken.png').write_text('no')
+    c = Cleaner(root, tiny_model(tmp_path/'tiny.onnx'))
+    losses = [float(o.doubt.split()[1][:-1]) for o in c.pictures[1:]]
+    assert [c.name(i) for i in range(3)] == ['red/broken.png', 'red/wrong.png', 'green/grey.png'] and losses == sorted(losses, reverse=True) and losses[0] > 3
+    assert c.pictures[1].guess == 'green' and 'green 100%' in c.pictures[1].doubt and {'red', 'top_left'} <= {*c.labels}
+    shutil.rmtree(root/'red')
+    shutil.rmtree(root/'green')
+    with pytest.raises(DataError, match='knows none'): Cleaner(root, tmp_path/'tiny.onnx')
+
+# ---- the page
+
+def test_a_page_reads_its_own_pictures_only(root, monkeypatch):
+    seen, small = [], data._small
+    monkeypatch.setattr(data, '_small', lambda f: seen.append(f) or small(f))
+    page = data._Page(Cleaner(root), 4)
+    assert len(seen) == 4
+    page.on.click()
+    assert len(seen) == 8 and len(page.grid.children) == 4
+
+def test_pages_turned_leave_nothing_behind(root):
+    from ipywidgets.widgets.widget import _instances
+    page = data._Page(Cleaner(root), 1)
+    def turn():
+        for _ in range(6): page.on.click()
+        for _ in range(6): page.back.click()
+        return len(_instances)
+    assert turn() == turn() == turn()
+
+def test_names_are_text_to_the_page(root):
+    (root/HOSTILE[:-4]).mkdir()
+    shutil.copy(picture_files(root/'teddys')[0], root/HOSTILE[:-4]/HOSTILE)
+    page = data._Page(Cleaner(root), 50)
+    assert any('&lt;img src=x' in c.figure.value for c in page.cards)
+    for html in [c.figure.value for c in page.cards] + [page.said.value, page.count.value]:
+        assert '<img src=x' not in html and len(re.findall('<img', html)) <= 1
+
+def test_pictures_are_shown_upright_and_small(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.effect_noise((2000, 1000), 60).save(tmp_path/'a.jpg', exif=exif)
+    small = data._small(tmp_path/'a.jpg')
+    assert Image.open(io.BytesIO(small)).size == (160, 320) and len(small) < 50_000
+
+def test_a_table_that_can_not_be_written_is_said_and_the_move_can_be_undone(root, monkeypatch):
+    c = Cleaner(root)
+    i = next(i for i, o in enumerate(c.pictures) if o.file.name == 'z.webp')
+    with monkeypatch.context() as m:
+        m.setattr(data, '_rename_rows', lambda *a: (_ for _ in ()).throw(DataError('The disk is full.')))
+        with pytest.raises(DataError, match='full'): c.move(i, 'teddys')
+    assert c.pictures[i].state == 'moved' and c.pictures[i].file.is_file()
+    before = tree(root)[1]
+    c.undo()
+    assert tree(root)[1] == before and len(read_labels(root)) == len(c.pictures)
+
+def test_a_broken_picture_is_shown_as_such(root):
+    (root/'other'/'broken.jpg').write_text('no')
+    assert 'can not be read' in data._Page(Cleaner(root), 3).cards[0].figure.value
+
+CHROMIUM = '/usr/bin/chromium'
+FLAGS = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()
+
+@pytest.fixture
+def served(root):
+    "The address of a notebook with the page, served by Voila."
+    (root/'other'/HOSTILE).write_text('no')
+    shutil.copy(picture_files(root/'black_bear')[0], root/'teddys'/'zz.jpg')
+    folder = root.parent/'served'
+    folder.mkdir()
+    cell = nbformat.v4.new_code_cell(f'from bearclf.data import clean\nclean({str(root)!r}, per_page=6)')
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=dict(kernelspec=dict(name='python3', display_name='Python 3', language='python'))), folder/'page.ipynb')
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        port = s.getsockname()[1]
+    with open(folder/'log', 'w') as log:
+        server = subprocess.Popen([sys.executable, '-m', 'voila', folder/'page.ipynb', '--no-browser', f'--port={port}', '--Voila.ip=127.0.0.1'], stdout=log, stderr=log)
+    try:
+        for _ in range(240):
+            try: urllib.request.urlopen(f'http://127.0.0.1:{port}/voila/static/voila.js', timeout=5).close()
+            except urllib.error.HTTPError: break
+            except OSError: time.sleep(.25)
+            else: break
+            assert server.poll() is None, (folder/'log').read_text()
+        else: raise AssertionError((folder/'log').read_text())
+        yield f'http://127.0.0.1:{port}/'
+    finally:
+        server.terminate()
+        server.wait(30)
+
+@pytest.fixture
+def browser(request):
+    "A page of Debian's Chromium. No error may be said in its console; of a test that fails a screenshot is left."
+    if not Path(CHROMIUM).exists(): pytest.skip(f'{CHROMIUM} is not installed')
+    from playwright.sync_api import sync_playwright
+    with sync_playwright() as p:
+        chromium = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = chromium.new_page(viewport=dict(width=1280, height=900))
+        page.route(lambda url: '127.0.0.1' not in url, lambda route: route.fulfill(status=200, body=''))  # fonts that Voila asks for
+        page.errors = []
+        page.on('console', lambda m: page.errors.append(m.text) if m.type == 'error' else None)
+        page.on('pageerror', lambda e: page.errors.append(str(e)))
+        page.set_default_timeout(60_000)
+        try:
+            yield page
+            assert page.errors == []
+        finally:
+            if page.errors or getattr(request.node, 'failed', True):
+                shot = Path(tempfile.gettempdir())/f'bearclf-{request.node.name}.png'
+                page.screenshot(path=shot)
+                print('What the browser showed:', shot)
+            chromium.close()
+
+def test_in_a_browser(root, served, browser, request):
+    was, files, rows = contents(root), picture_files(root), sorted((root/'labels.csv').read_text().splitlines())
+    zz = root/'teddys'/'zz.jpg'
+    browser.goto(served)
+    browser.wait_for_selector('.bc-card img')
+    card = lambda name: browser.locator('.bc-card').filter(has=browser.locator('.bc-name', has_text=name))
+    says = lambda text: browser.get_by_text(text, exact=False).first.wait_for()
+    says('Page 1 of 3')
+    assert browser.locator('.bc-card').count() == 6
+    assert 'can not be read' in browser.locator('.bc-card').first.inner_text() and HOSTILE in browser.locator('.bc-card').first.inner_text()
+    assert browser.locator('.bc-card img').evaluate_all('shots => shots.every(s => s.naturalWidth > 100 && s.alt.startsWith("Picture"))')
+
+    card('zz.jpg').get_by_label('Another label for teddys/zz.jpg').select_option('black_bear')  # move
+    card('zz.jpg').get_by_role('button', name='Move').click()
+    says('1 moved')
+    assert not zz.exists() and (root/'black_bear'/'zz.jpg').is_file()
+    card('copy.png').get_by_role('button', name='Set aside').focus()                 # by keyboard
+    browser.keyboard.press('Enter')
+    says('1 set aside')
+    assert (beside(root)/'two_kinds'/'copy.png').is_file() and 'copy.png' in (beside(root)/'labels.csv').read_text()
+    browser.keyboard.press('Enter')                                                  # a second time: said, nothing done
+    says('undo brings it back')
+    browser.get_by_role('button', name='Keep the rest, next page').click()
+    says('Page 2 of 3')
+    says('4 kept')
+    browser.locator('.bc-card').first.get_by_role('button', name='Keep').click()
+    says('5 kept')
+    assert [(o['file'], o['moved_to'], o['why']) for o in read_manifest(root) if 'why' in o] == [
+        ('teddys/zz.jpg', 'black_bear/zz.jpg', 'by hand'), ('two_kinds/copy.png', f'../{beside(root).name}/two_kinds/copy.png', 'by hand')]
+    for left in ('4 kept', '0 kept', '0 set aside', '0 moved'):                      # all the way back, over the end of the page
+        browser.get_by_role('button', name='Undo').click()
+        says(left)
+    says('Page 1 of 3')
+    assert picture_files(root) == files and contents(root, beside(root)) == was and sorted((root/'labels.csv').read_text().splitlines()) == rows
+    browser.get_by_role('button', name='Undo').click()
+    says('nothing to undo')
+    request.node.failed = False
+
+def test_dark_and_small(served, browser, request):
+    browser.set_viewport_size(dict(width=390, height=800))
+    browser.goto(served + '?theme=dark')
+    browser.wait_for_selector('.bc-card img')
+    assert browser.evaluate('document.documentElement.scrollWidth') <= 390
+    def light(css): return sum(map(int, re.findall(r'\d+', css)[:3]))/765
+    for part in ('.bc-name', '.bc-card button', '.bc-card select', '.bc-bar'):
+        colour, ground = browser.locator(part).first.evaluate('''e => { const c = getComputedStyle(e).color
+            for (; e; e = e.parentElement) { const b = getComputedStyle(e).backgroundColor; if (!b.endsWith(', 0)')) return [c, b] } return [c, 'rgb(255, 255, 255)'] }''')
+        assert light(colour) > .7 and light(ground) < .4, (part, colour, ground)
+    request.node.failed = False
