@@ -1527,9 +1527,8 @@ def summary(
     several, none = sum(len(o.labels) > 1 for o in pictures), sum(not o.labels for o in pictures)
     return Summary(Path(path), data_hash(pictures), len(pictures), several, none, rows)
 
-# %% ../nbs/00_data.ipynb #9170bbf8
-import base64, json, sys
-from datetime import datetime, timezone
+# %% ../nbs/00_data.ipynb #f96603d1
+import base64, sys
 
 # %% ../nbs/00_data.ipynb #938c99f8
 def record_move(
