@@ -164,7 +164,7 @@ def moved(
     def move(t): return 1/(1 + math.exp(-steps)*(1 - t)/t) if steps and 0 < t < 1 else t
     return {k: move(t) for k,t in thresholds.items()}
 
-# %% ../nbs/05_app.ipynb #bf254103
+# %% ../nbs/05_app.ipynb #a8caa468
 def _picture_html(name, seen):
     "The upper half of a card."
     name = html.escape(name)
@@ -182,7 +182,7 @@ def _headline(prediction):
 
 def _bar(label, prob, threshold, found):
     "A line with the probability of one label."
-    name = html.escape(label.replace('_', ' ')) + (' <small>(something else)</small>' if label == OTHER else '')
+    name = 'something else' if label == OTHER else html.escape(label.replace('_', ' '))
     mark = '' if threshold is None else f'<i style="left:{threshold:.1%}"></i>'
     from_ = '' if threshold is None else f'<span class="bc-hidden">, counts from {threshold:.0%}</span>'
     tick = '<span class="bc-hidden">, found</span>' if found else ''
@@ -223,7 +223,7 @@ class _Card:
         if 'error' not in self.seen: self.prediction = Prediction(self.seen['probs'], moved(self.seen['thresholds'], steps))
         self.answer.value = _answer_html(self.seen, self.prediction)
 
-    def __str__(self): return f'{self.name}: ' + (self.seen['error'] if self.prediction is None else ' '.join(_headline(self.prediction)).strip())
+    def __str__(self): return f'{self.name}: ' + (self.seen['error'] if self.prediction is None else _headline(self.prediction)[0] + '.')
 
 # %% ../nbs/05_app.ipynb #3c4a6097
 def _csv(cards, labels):
@@ -244,8 +244,9 @@ def _csv_link(cards, labels):
     table = base64.b64encode(_csv(cards, labels).encode('utf-8-sig')).decode() # the mark at its start tells Excel that it is UTF-8
     return f'<a class="bc-button" download="bears.csv" href="data:text/csv;charset=utf-8;base64,{table}">Download the answers (CSV)</a>'
 
-# %% ../nbs/05_app.ipynb #424b6a54
+# %% ../nbs/05_app.ipynb #d641d195
 _STYLE = '''<style>
+html:root, html body, html .jp-Notebook { background:var(--bc-page) !important } .bc-app, .bc-app * { letter-spacing:normal }
 html:root, html body { color-scheme: light dark; --bc-page:#f6f7f9; --bc-card:#fff; --bc-text:#1b2430; --bc-soft:#566071; --bc-line:#c3cad4; --bc-blue:#1d5fc4;
   --bc-on-blue:#fff; --bc-track:#e4e8ee; --bc-grey:#8b95a5; --bc-red:#a61b1b }
 @media (prefers-color-scheme: dark) { html:root, html body { --bc-page:#14181f; --bc-card:#1e242e; --bc-text:#e9edf3; --bc-soft:#a9b3c2; --bc-line:#495365;
@@ -253,7 +254,7 @@ html:root, html body { color-scheme: light dark; --bc-page:#f6f7f9; --bc-card:#f
 html:root, html body { --jp-layout-color0:var(--bc-page); --jp-layout-color1:var(--bc-card); --jp-layout-color2:var(--bc-track); --jp-layout-color3:var(--bc-line);
   --jp-content-font-color0:var(--bc-text); --jp-content-font-color1:var(--bc-text); --jp-ui-font-color0:var(--bc-text); --jp-ui-font-color1:var(--bc-text);
   --jp-border-color1:var(--bc-grey); --jp-brand-color1:var(--bc-blue); --jp-brand-color2:var(--bc-blue); --jp-brand-color3:var(--bc-blue);
-  --jp-widgets-color:var(--bc-text); --jp-widgets-label-color:var(--bc-text); --jp-widgets-readout-color:var(--bc-text); background:var(--bc-page) }
+  --jp-widgets-color:var(--bc-text); --jp-widgets-label-color:var(--bc-text); --jp-widgets-readout-color:var(--bc-text) }
 .bc-app { max-width:1080px; margin:0 auto; padding:16px; box-sizing:border-box; overflow:visible; color:var(--bc-text);
   font:16px/1.5 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif }
 .bc-app .widget-html, .bc-app .widget-html-content { font:inherit; line-height:1.5; color:inherit; height:auto; overflow:visible; margin:0; width:auto; min-width:0; align-self:stretch; white-space:normal }
@@ -262,23 +263,24 @@ html:root, html body { --jp-layout-color0:var(--bc-page); --jp-layout-color1:var
 .bc-hidden { position:absolute; width:1px; height:1px; overflow:hidden; clip-path:inset(50%); white-space:nowrap }
 .bc-drop { border:2px dashed var(--bc-grey); border-radius:12px; background:var(--bc-card); padding:24px 16px; margin:12px 0; align-items:center; text-align:center; overflow:visible }
 .bc-drop.bc-over { border-color:var(--bc-blue); border-style:solid }
-.bc-app .widget-upload, .bc-app .bc-button { background:var(--bc-blue); color:var(--bc-on-blue); border:0; border-radius:8px; padding:10px 22px; font:600 16px/1.4 inherit;
+.bc-app .widget-upload, .bc-app .bc-button { background:var(--bc-blue); color:var(--bc-on-blue); border:0; border-radius:8px; padding:10px 22px; font-family:inherit; font-size:16px; line-height:1.4; font-weight:600;
   height:auto; width:auto; min-height:44px; box-sizing:border-box; text-decoration:none; display:inline-block; cursor:pointer; box-shadow:none; margin:2px }
-.bc-app .widget-upload { font-size:0 } .bc-app .widget-upload::before { content:"Choose pictures"; font-size:16px }
-.bc-app .bc-plain, .bc-app [data-where], .bc-app a.bc-button { background:transparent; color:var(--bc-blue); border:1.5px solid var(--bc-blue); border-radius:8px; padding:8px 16px; font:600 15px/1.4 inherit;
-  font-family:inherit; height:auto; width:auto; min-height:44px; cursor:pointer; box-shadow:none; margin:8px 6px 0 0; box-sizing:border-box }
+.bc-app .widget-upload { font-size:0; line-height:0 } .bc-app .widget-upload::before { content:"Choose pictures"; font-size:16px; line-height:24px }
+.bc-app .bc-plain, .bc-app [data-where], .bc-app a.bc-button { background:transparent; color:var(--bc-blue); border:1.5px solid var(--bc-blue); border-radius:8px; padding:8px 16px; font-family:inherit; font-size:15px; line-height:1.4; font-weight:600;
+  height:auto; width:auto; min-height:44px; cursor:pointer; box-shadow:none; margin:8px 6px 0 0; box-sizing:border-box }
 .bc-app [data-where][aria-pressed=true] { background:var(--bc-blue); color:var(--bc-on-blue) }
 .bc-app :is(button, a, .noUi-handle):focus-visible { outline:3px solid var(--bc-text) !important; outline-offset:2px }
 .bc-examples { display:flex; flex-flow:row wrap; gap:8px; margin:0; overflow:visible }
-.bc-app .bc-example { width:112px; height:116px; padding:86px 4px 4px; line-height:1.2; font:14px/1.2 inherit; font-family:inherit; color:var(--bc-text); margin:0; background:var(--bc-card) center 6px/auto 78px no-repeat;
+.bc-app .bc-example { width:112px; height:126px; padding:86px 4px 4px; font-family:inherit; font-size:14px; line-height:1.2; color:var(--bc-text); margin:0; background:var(--bc-card) center 6px/auto 78px no-repeat;
   border:1px solid var(--bc-line); border-radius:8px; white-space:normal; cursor:pointer; box-shadow:none; overflow:hidden }
 .bc-app .bc-example:hover, .bc-app .bc-plain:hover { border-color:var(--bc-blue) }
 .bc-sure { overflow:visible } .bc-app .bc-sure .widget-hslider, .bc-app .bc-sure .widget-inline-hbox { width:100%; max-width:560px; height:auto; margin:0; font:inherit }
-.bc-app .bc-sure .widget-readout { width:auto; min-width:11.5em; max-width:none; font:600 16px/1.4 inherit; font-family:inherit; text-align:left; overflow:visible; color:var(--bc-text) }
+.bc-app .bc-sure .widget-readout { width:auto; min-width:11.5em; max-width:none; font-family:inherit; font-size:16px; line-height:1.4; font-weight:600; text-align:left; overflow:visible; color:var(--bc-text) }
 .bc-app .noUi-target { background:var(--bc-track); border-color:var(--bc-grey) } .bc-app .noUi-handle { background:var(--bc-blue); border-color:var(--bc-blue); width:24px; height:24px; top:-10px; right:-12px; border-radius:50% }
-.bc-app .slider-container { height:44px; padding:0 14px } .bc-app .bc-tools { flex-flow:row wrap; overflow:visible; align-items:center }
-.bc-live p { font-weight:600; min-height:1.5em; overflow-wrap:anywhere }
-.bc-cards { display:grid; grid-template-columns:repeat(auto-fill, minmax(min(100%, 300px), 1fr)); gap:16px; margin:12px 0; overflow:visible }
+.bc-app .bc-sure .slider-container { display:flex; align-items:center; flex:1; height:44px; padding:0 14px; overflow:visible } .bc-app .bc-sure .slider { flex:1; margin:0 }
+.bc-app .bc-sure .widget-hslider { align-items:center; display:flex; flex-wrap:wrap } .bc-app .bc-tools { flex-flow:row wrap; overflow:visible; align-items:center }
+.bc-app .bc-live { margin-top:14px } .bc-live p { font-weight:600; min-height:1.5em; overflow-wrap:anywhere }
+.bc-cards { display:grid; grid-template-columns:repeat(auto-fill, minmax(min(100%, 300px), 1fr)); gap:16px; margin:12px 0; overflow:visible; align-items:start }
 .bc-app .bc-card { background:var(--bc-card); border:1px solid var(--bc-line); border-radius:12px; padding:12px 14px 16px; margin:0; overflow:hidden; min-width:0 }
 .bc-picture { position:relative; background:var(--bc-track); border-radius:8px; overflow:hidden; display:flex; justify-content:center; width:fit-content; margin:0 auto; max-width:100% }
 .bc-picture img:first-child { display:block; max-width:100%; max-height:280px } .bc-map { position:absolute; inset:0; width:100%; height:100% } .bc-map[hidden] { display:none }
@@ -286,7 +288,7 @@ html:root, html body { --jp-layout-color0:var(--bc-page); --jp-layout-color1:var
 .bc-app ul.bc-bars { list-style:none; margin:.6em 0 0; padding:0; font-size:.9375em } .bc-bars li { display:grid; grid-template-columns:minmax(0, 8.5em) 1fr 3em; gap:10px; align-items:center; margin:0; padding:3px 0 }
 .bc-found { font-weight:700 } .bc-bar { position:relative; height:12px; background:var(--bc-track); border-radius:3px } .bc-bar b { position:absolute; inset:0 auto 0 0; background:var(--bc-grey); border-radius:3px }
 .bc-found .bc-bar b { background:var(--bc-blue) } .bc-bar i { position:absolute; top:-4px; bottom:-4px; width:3px; margin-left:-1.5px; background:var(--bc-text) } .bc-percent { text-align:right }
-@media (max-width:480px) { .bc-app { padding:8px } .bc-app .bc-example { width:calc(33.3% - 6px) } .bc-app h1 { font-size:1.5em } }
+@media (max-width:480px) { .bc-app .bc-sure .slider-container { flex-basis:100% } .bc-app { padding:8px } .bc-app .bc-example { width:calc(33.3% - 6px) } .bc-app h1 { font-size:1.5em } }
 </style>'''
 
 # %% ../nbs/05_app.ipynb #d40dc93a
@@ -355,7 +357,7 @@ _SCRIPT = '''<script>
 })();
 </script>'''.replace('MAX_BYTES', str(MAX_BYTES)).replace('MAX_DROP', str(MAX_DROP))
 
-# %% ../nbs/05_app.ipynb #06cfa839
+# %% ../nbs/05_app.ipynb #02a836b0
 _MB = 2**20
 
 def _refusal(content, type):
@@ -370,7 +372,7 @@ class Page:
         reader:Reader|None=None, # one that is there already, or was started for this page, if None
         keep:int=100 # cards that stay on the page; the oldest go
     ):
-        self.reader, self.keep, self.cards = reader or Reader(), keep, []
+        self.reader, self.keep, self.cards, self._news = reader or Reader(), keep, [], []
         self._lock, self._threads = threading.RLock(), ThreadPoolExecutor(2, thread_name_prefix='bearclf')
         hello = self.reader.ask()
         if 'error' in hello: raise BearclfError(hello['error'])
@@ -393,7 +395,7 @@ class Page:
         self.ui = widgets.VBox([
             widgets.HTML(f'<h1>Which bears are in your picture?</h1><p>A model looks for {html.escape(kinds)}: one, several, or none.</p>'),
             widgets.VBox([self.upload, widgets.HTML(f'<p>or drop them anywhere on this page</p><p class="bc-soft">{limits}</p>')]).add_class('bc-drop'),
-            widgets.HTML('<h3>No picture at hand? Try a drawn one</h3>'), self._example_row(examples), self.status, self.grid, self.tools]).add_class('bc-app')
+            widgets.HTML('<h3>No picture at hand? Try a drawn one</h3>'), self._example_row(examples), self.tools, self.status, self.grid]).add_class('bc-app')
         self.upload.observe(self._uploaded, 'value')
         self.sure.observe(lambda _: self._moved(), 'value')
         self.clear.on_click(lambda _: self._cleared())
@@ -435,8 +437,15 @@ class Page:
             if card not in self.cards: return
             card.show(seen, self.sure.value)
             self.table.value = _csv_link(self.cards, self.labels)
-            waiting = sum(c.seen is None for c in self.cards)
-            self._say(f'{card}' + (f' {waiting} more to come.' if waiting else ''))
+            self._told(card)
+
+    def _told(self, card):
+        "Say what has been answered, when nothing is awaited any more."
+        self._news.append(card)
+        waiting = sum(c.seen is None for c in self.cards)
+        if waiting: return self._say(f'{waiting} more to look at…')
+        self._say(' '.join(map(str, self._news)) if len(self._news) < 4 else f'{len(self._news)} files are answered.')
+        self._news = []
 
     def _arranged(self):
         "Show the newest cards; close the others. The tools are there when there is something to use them on."
@@ -511,7 +520,7 @@ def _check_port(host, port):
         try: s.bind(address)
         except OSError as e: raise BearclfError(f'The page can not be served at port {port} of {host} ({e.strerror}); give another with --port.') from None
 
-# %% ../nbs/05_app.ipynb #7d991ba5
+# %% ../nbs/05_app.ipynb #65d66ddc
 _READY = 2          # kernels that wait for visitors
 _IDLE_SECONDS = 300 # after which a kernel that nobody is connected to is ended
 
@@ -529,7 +538,7 @@ def _settings(notebook, host, port):
     from traitlets.config import Config
     return Config(
         Voila=dict(notebook_path=str(notebook), root_dir=str(notebook.parent), ip=host, port=port, port_retries=0, open_browser=True, log_level='ERROR',
-                   tornado_settings=dict(websocket_max_message_size=MAX_DROP + 2**20, allow_remote_access=True)),
+                   tornado_settings=dict(websocket_max_message_size=MAX_DROP + 2**20, ws_ping_interval=30_000, ws_ping_timeout=30_000)),
         VoilaConfiguration=dict(multi_kernel_manager_class=_kernel_manager(), preheat_kernel=True, default_pool_size=_READY, strip_sources=True,
                                 show_tracebacks=False, allow_template_override='NO', allow_theme_override='NO', file_allowlist=[]),
         KernelManager=dict(transport='ipc' if os.name == 'posix' else 'tcp'),
