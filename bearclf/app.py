@@ -474,7 +474,7 @@ def page():
     "Show the page: all that `nbs/app.ipynb` does."
     display(HTML(_STYLE + _SCRIPT), Page().ui)
 
-# %% ../nbs/05_app.ipynb #82683459
+# %% ../nbs/05_app.ipynb #333d9eca
 _TEMPLATE = '''{%- extends 'voila/templates/lab/index.html.j2' -%}
 {% import "spinner.macro.html.j2" as spinner %}
 {%- block notebook_css -%}
@@ -513,14 +513,16 @@ def _folder():
 
 def _check_port(host, port):
     "`BearclfError` if nobody can listen there."
-    try: family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except (OSError, OverflowError): raise BearclfError(f'There is no address {host}, port {port}, to serve the page at; give others with --host and --port.') from None
+    try:
+        if not 0 < port < 2**16: raise OSError
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (OSError, UnicodeError): raise BearclfError(f'There is no address {host}, port {port}, to serve the page at; give others with --host and --port.') from None
     with socket.socket(family) as s:
         if os.name == 'posix': s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1) # as the server does
         try: s.bind(address)
         except OSError as e: raise BearclfError(f'The page can not be served at port {port} of {host} ({e.strerror}); give another with --port.') from None
 
-# %% ../nbs/05_app.ipynb #65d66ddc
+# %% ../nbs/05_app.ipynb #f6b3ee6a
 _READY = 2          # kernels that wait for visitors
 _IDLE_SECONDS = 300 # after which a kernel that nobody is connected to is ended
 
@@ -538,7 +540,8 @@ def _settings(notebook, host, port):
     from traitlets.config import Config
     return Config(
         Voila=dict(notebook_path=str(notebook), root_dir=str(notebook.parent), ip=host, port=port, port_retries=0, open_browser=True, log_level='ERROR',
-                   tornado_settings=dict(websocket_max_message_size=MAX_DROP + 2**20, ws_ping_interval=30_000, ws_ping_timeout=30_000)),
+                   tornado_settings=dict(websocket_max_message_size=MAX_DROP + 2**20, ws_ping_interval=30_000, ws_ping_timeout=30_000,
+                                         disable_check_xsrf=True)),
         VoilaConfiguration=dict(multi_kernel_manager_class=_kernel_manager(), preheat_kernel=True, default_pool_size=_READY, strip_sources=True,
                                 show_tracebacks=False, allow_template_override='NO', allow_theme_override='NO', file_allowlist=[]),
         KernelManager=dict(transport='ipc' if os.name == 'posix' else 'tcp'),
