@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['MAX_BYTES', 'MAX_DROP', 'MAX_PIXELS', 'MAX_SECONDS', 'SURENESS', 'look', 'Reader', 'moved', 'Page', 'page', 'serve']
 
-# %% ../nbs/05_app.ipynb #dee1fe22
+# %% ../nbs/05_app.ipynb #37693ad3
 import base64, csv, html, io, json, math, multiprocessing, os, random, secrets, signal, socket, subprocess, sys, tempfile, threading, webbrowser
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, TimeoutError
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Client, Listener
 from pathlib import Path
 
@@ -522,17 +522,18 @@ def _check_port(host, port):
         try: s.bind(address)
         except OSError as e: raise BearclfError(f'The page can not be served at port {port} of {host} ({e.strerror}); give another with --port.') from None
 
-# %% ../nbs/05_app.ipynb #f6b3ee6a
+# %% ../nbs/05_app.ipynb #eb8a7c9e
 _READY = 2          # kernels that wait for visitors
 _IDLE_SECONDS = 300 # after which a kernel that nobody is connected to is ended
 
 def _kernel_manager():
-    "Voila's keeper of kernels, which spares those that wait for a visitor."
+    "Voila's keeper of kernels, whose end is quiet, also for a kernel that has only just begun."
     from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
     class KernelManager(AsyncMappingKernelManager):
-        async def cull_kernel_if_idle(self, kernel_id):
-            waits = {task.result()['kernel_id'] for pool in self._pools.values() for task in pool if task.done() and not task.exception()}
-            if kernel_id not in waits: await super().cull_kernel_if_idle(kernel_id)
+        async def start_kernel(self, **kwargs): return await super().start_kernel(**kwargs, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        async def shutdown_all(self, now=True):
+            for kernel_id in self.list_kernel_ids():
+                with suppress(Exception): await self.shutdown_kernel(kernel_id, now=True)
     return KernelManager
 
 def _settings(notebook, host, port):
@@ -540,6 +541,7 @@ def _settings(notebook, host, port):
     from traitlets.config import Config
     return Config(
         Voila=dict(notebook_path=str(notebook), root_dir=str(notebook.parent), ip=host, port=port, port_retries=0, open_browser=True, log_level='ERROR',
+                   connection_dir_root='/tmp' if os.name == 'posix' else None, # a socket's path may have about 100 letters
                    tornado_settings=dict(websocket_max_message_size=MAX_DROP + 2**20, ws_ping_interval=30_000, ws_ping_timeout=30_000,
                                          disable_check_xsrf=True)),
         VoilaConfiguration=dict(multi_kernel_manager_class=_kernel_manager(), preheat_kernel=True, default_pool_size=_READY, strip_sources=True,
