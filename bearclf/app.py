@@ -244,7 +244,7 @@ def _csv_link(cards, labels):
     table = base64.b64encode(_csv(cards, labels).encode('utf-8-sig')).decode() # the mark at its start tells Excel that it is UTF-8
     return f'<a class="bc-button" download="bears.csv" href="data:text/csv;charset=utf-8;base64,{table}">Download the answers (CSV)</a>'
 
-# %% ../nbs/05_app.ipynb #d641d195
+# %% ../nbs/05_app.ipynb #c6630454
 _STYLE = '''<style>
 html:root, html body, html .jp-Notebook { background:var(--bc-page) !important } .bc-app, .bc-app * { letter-spacing:normal }
 html:root, html body { color-scheme: light dark; --bc-page:#f6f7f9; --bc-card:#fff; --bc-text:#1b2430; --bc-soft:#566071; --bc-line:#c3cad4; --bc-blue:#1d5fc4;
@@ -270,6 +270,7 @@ html:root, html body { --jp-layout-color0:var(--bc-page); --jp-layout-color1:var
   height:auto; width:auto; min-height:44px; cursor:pointer; box-shadow:none; margin:8px 6px 0 0; box-sizing:border-box }
 .bc-app [data-where][aria-pressed=true] { background:var(--bc-blue); color:var(--bc-on-blue) }
 .bc-app :is(button, a, .noUi-handle):focus-visible { outline:3px solid var(--bc-text) !important; outline-offset:2px }
+.bc-app a.bc-button { display:inline-flex; align-items:center }
 .bc-examples { display:flex; flex-flow:row wrap; gap:8px; margin:0; overflow:visible }
 .bc-app .bc-example { width:112px; height:126px; padding:86px 4px 4px; font-family:inherit; font-size:14px; line-height:1.2; color:var(--bc-text); margin:0; background:var(--bc-card) center 6px/auto 78px no-repeat;
   border:1px solid var(--bc-line); border-radius:8px; white-space:normal; cursor:pointer; box-shadow:none; overflow:hidden }
@@ -522,8 +523,8 @@ def _check_port(host, port):
         try: s.bind(address)
         except OSError as e: raise BearclfError(f'The page can not be served at port {port} of {host} ({e.strerror}); give another with --port.') from None
 
-# %% ../nbs/05_app.ipynb #eb8a7c9e
-_READY = 2          # kernels that wait for visitors
+# %% ../nbs/05_app.ipynb #8daf252b
+_READY = 1          # kernels that wait for visitors: about 50 MB each
 _IDLE_SECONDS = 300 # after which a kernel that nobody is connected to is ended
 
 def _kernel_manager():
