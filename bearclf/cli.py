@@ -45,18 +45,19 @@ def predict(args):
         else: print(r.file, r.prediction, sep='\t')
     return int(failed > 0)
 
-# %% ../nbs/06_cli.ipynb #1fabc3e2
+# %% ../nbs/06_cli.ipynb #b1ad3a76
 def train(args):
     "Train on a folder of labelled pictures and write a model file; 130 if Ctrl-C ended it early."
     from bearclf.inference import Classifier
     out = check_writable(args.out)
     if out.exists(): raise BearclfError(f"{out} exists already; give another name with --out, or move it away.")
     if args.epochs < 1: raise BearclfError(f"--epochs is {args.epochs}; give 1 or more.")
+    if args.folds < 0 or args.folds == 1: raise BearclfError(f"--folds is {args.folds}; give 2 or more, or 0 to hold a fifth aside.")
     check_trainable(read_labels(args.images), single=args.single)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
-            from bearclf import multilabel
+            from bearclf import other_class
     except ModuleNotFoundError as e:
         raise BearclfError(f"Training needs the package {e.name}, which is not installed; install it with: pip install 'bearclf[train]'") from None
     except (ImportError, OSError, RuntimeError) as e: # such as torch and torchvision of different builds
@@ -64,7 +65,8 @@ def train(args):
                            "install them anew, in a new environment, with: pip install 'bearclf[train]'") from None
     with redirect_stdout(sys.stderr), warnings.catch_warnings(): # progress is not the result
         warnings.simplefilter('ignore') # of torch and fastai among themselves
-        scores = multilabel.train(args.images, out, arch=args.arch, epochs=args.epochs, single=args.single, command=args.command_line)
+        scores = other_class.train(args.images, out, arch=args.arch, epochs=args.epochs, single=args.single, folds=args.folds,
+                                   command=args.command_line)
     print(scores.round(3).to_string())
     return 130 if Classifier(out).card.stopped_early else 0
 
@@ -93,7 +95,7 @@ def app(args):
     serve(args.host, args.port, browser=args.browser, model=args.model)
     return 0
 
-# %% ../nbs/06_cli.ipynb #80987b7f
+# %% ../nbs/06_cli.ipynb #e7a281f3
 def _parser():
     parser = argparse.ArgumentParser(prog='bearclf', description='Tell which kinds of bear are in photographs: black bear, grizzly, teddy, several '
                                      'at once, or none.', epilog='bearclf COMMAND --help shows an example of each.')
@@ -120,6 +122,7 @@ def _parser():
     p.add_argument('--arch', default='tf_efficientnet_lite0', metavar='NAME', help='backbone, by its name in timm or torchvision (default: %(default)s)')
     p.add_argument('--epochs', type=int, default=4, metavar='N', help='passes over the pictures with all layers trained (default: %(default)s)')
     p.add_argument('--single', action='store_true', help='exactly one label a picture, in place of any number')
+    p.add_argument('--folds', type=int, default=0, metavar='K', help='cross-validate K times, then train on all pictures: slower, and a better model')
     p.add_argument('--out', default='model.onnx', metavar='MODEL', help='the file to write (default: %(default)s)')
 
     p = command('app', app, 'open a page where pictures are dropped and answered', 'bearclf app --port 8000',

@@ -28,7 +28,7 @@ CARD_FORMAT = 1      # the card's format: a number that grows when an older bear
 class ModelError(BearclfError):
     "A model file that can't be used; the message is one sentence which names it, says why and what to do."
 
-# %% ../nbs/04_inference.ipynb #3d9e4db6
+# %% ../nbs/04_inference.ipynb #7c83d10e
 def _number(x): return isinstance(x, (int, float)) and not isinstance(x, bool) and math.isfinite(x)
 def _list(x, n, ok): return isinstance(x, list) and len(x) == n and all(ok(o) for o in x)
 def _side(x): return isinstance(x, int) and not isinstance(x, bool) and 1 <= x <= 4096
@@ -74,7 +74,9 @@ class Card:
     name:str = ''     # the model's
     arch:str = ''     # name of the network
     data:dict = field(default_factory=dict)   # the photographs it was trained on: hash, number, labels
+    threshold_sets:dict = field(default_factory=dict) # name -> other thresholds to choose from, each like `thresholds`
     scores:dict = field(default_factory=dict) # how well it does
+    calibration_error:dict = field(default_factory=dict) # expected calibration error `before` and `after` the probabilities were calibrated
     check:dict = field(default_factory=dict)  # how far the file is from the network it was made of
     stopped_early:bool = False # did Ctrl-C end its training?
     created:str = ''  # date and time

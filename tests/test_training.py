@@ -4,7 +4,7 @@ import shutil
 import numpy as np
 import pytest
 
-multilabel = pytest.importorskip('bearclf.multilabel')
+multilabel, other_class = (pytest.importorskip(f'bearclf.{m}') for m in ('multilabel', 'other_class'))
 from fastai.vision.all import CategoryBlock, DataBlock, ImageBlock, RandomResizedCrop, Resize, ResizeMethod, parent_label
 
 from bearclf.data import DataError, Labelled, picture_files, read_labels, sample_images
@@ -30,10 +30,10 @@ def test_the_least_that_can_be_trained_on(drawn, tmp_path):
     for kind, n in (('teddys', 3), ('grizzly', 2)):
         (root/kind).mkdir(parents=True)
         for f in picture_files(drawn/kind)[:n]: shutil.copy(f, root/kind)
-    scores = multilabel.train(root, tmp_path/'least.onnx', epochs=1)
+    scores = other_class.train(root, tmp_path/'least.onnx', epochs=1)
     assert scores.n['all', 'exact match'] == 1 and Classifier(tmp_path/'least.onnx').labels == ['grizzly', 'teddys']
     next((root/'teddys').iterdir()).unlink()
-    with pytest.raises(DataError, match='at least 5'): multilabel.train(root, tmp_path/'fewer.onnx')
+    with pytest.raises(DataError, match='at least 5'): other_class.train(root, tmp_path/'fewer.onnx')
 
 def test_a_label_that_would_be_held_aside_whole_is_trained_on(drawn):
     "Its near-duplicates go with it, whatever the seed."
