@@ -16,6 +16,8 @@ COMMAND = str(Path(sys.executable).with_name('bearclf'))
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
 FLAGS = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()
 
+expect.set_options(timeout=30_000) # where all is well nothing waits; a busy machine is no defect of the page
+
 def encoded(im, format='JPEG', **kwargs):
     f = io.BytesIO()
     im.save(f, format, **kwargs)
@@ -76,7 +78,7 @@ def visit(browser, request):
     pages, complaints, failed = [], [], request.session.testsfailed
     def visit(app, **kwargs):
         page = browser.new_context(**kwargs).new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(30_000)
         no_matter = lambda url: '/shutdown/' in url or url.startswith(app.elsewhere)
         page.on('console', lambda m: m.type != 'error' or no_matter(m.location['url']) or complaints.append(m.text))
         page.on('pageerror', lambda e: complaints.append(str(e)))
