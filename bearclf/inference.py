@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CARD_KEY', 'CARD_FORMAT', 'MODEL', 'ModelError', 'Card', 'Prediction', 'Result', 'Classifier']
 
-# %% ../nbs/04_inference.ipynb #d68ae2ee
+# %% ../nbs/04_inference.ipynb #c5864ebe
 import html, json, math, os, re, sys, threading
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 
-import numpy as np, onnxruntime as ort
+import numpy as np
 from PIL import Image, ImageDraw
 
 import bearclf
@@ -182,7 +182,7 @@ def _row(label, prob, threshold, found):
     return (f'<tr><th scope="row" style="text-align:left;font-weight:{"bold" if found else "normal"}">'
             f'{name}{" ✓" if found else ""}</th>{cells}<td>{bar}</td></tr>')
 
-# %% ../nbs/04_inference.ipynb #9c2adcf4
+# %% ../nbs/04_inference.ipynb #f9e40fda
 MODEL = Path(bearclf.__file__).parent/'models'/'bears.onnx' # the model that ships
 
 def _share():
@@ -208,6 +208,7 @@ def _session(file):
     "The ONNX model in `file`, ready to run."
     if not file.exists(): raise ModelError(f'There is no model file {file}; give the path of an ONNX file that `bearclf train` has written.')
     if file.is_dir(): raise ModelError(f'{file} is a folder; give the path of the ONNX file in it.')
+    import onnxruntime as ort # here: the page asks a reader in another process, and needs of this module what a prediction means
     opts = ort.SessionOptions()
     opts.intra_op_num_threads = min(_cores(), 4) # a small network has no work for more
     opts.add_session_config_entry('session.intra_op.allow_spinning', '0')

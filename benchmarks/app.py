@@ -1,0 +1,125 @@
+"""Twenty people open the page at the same time and upload a picture: when does each see something, when an answer, and what memory does it take?
+
+    python benchmarks/app.py
+
+Everything runs on this machine, the twenty visitors' browsers (Debian's chromium) too, so times are those of a server that is short of processor.
+Memory is proportional (PSS: what processes share is counted once). Writes benchmarks/results/app.json."""
+import argparse, asyncio, io, json, os, random, shlex, signal, socket, statistics, subprocess, sys, time
+from pathlib import Path
+
+import psutil
+from jupyter_client.manager import start_new_kernel
+from playwright.async_api import async_playwright
+
+from bearclf.app import _WHERE, Reader
+from bearclf.data import draw
+
+FLAGS = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()
+
+def picture(labels, seed):
+    f = io.BytesIO()
+    draw(labels, random.Random(seed), size=2000).save(f, 'JPEG')
+    return f.getvalue()
+
+def mb(*processes): return round(sum(p.memory_full_info().pss for p in processes)/2**20)
+def tree(pid): return [p := psutil.Process(pid), *p.children(recursive=True)]
+def kernels(pid): return [p for p in psutil.Process(pid).children() if 'ipykernel_launcher' in p.cmdline()]
+def spread(values): return dict(median=round(statistics.median(values), 2), p95=round(sorted(values)[int(.95*(len(values) - 1) + .5)], 2))
+
+async def visit(browser, url, upload, go, uploaded):
+    "One visitor: seconds to first paint, to a page that can be used, and from the upload to its answer."
+    page = await (await browser.new_context()).new_page()
+    page.set_default_timeout(180_000)
+    await go.wait()
+    start = time.perf_counter()
+    await page.goto(url, wait_until='commit')
+    await page.wait_for_selector('.bc-live[role=status]', state='attached')
+    ready = time.perf_counter() - start
+    paint = await page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime/1000")
+    async with page.expect_file_chooser() as chooser: await page.click('.widget-upload')
+    start = time.perf_counter()
+    await (await chooser.value).set_files([dict(name='picture.jpg', mimeType='image/jpeg', buffer=upload)])
+    await page.wait_for_selector('.bc-card .bc-bars')
+    answer = time.perf_counter() - start
+    uploaded.append(page)
+    return paint, ready, answer
+
+async def crowd(url, n, pid):
+    "`n` visitors at once."
+    async with async_playwright() as p:
+        browser = await p.chromium.launch(executable_path='/usr/bin/chromium', args=FLAGS)
+        go, uploaded = asyncio.Event(), []
+        visits = [asyncio.create_task(visit(browser, url, picture(('teddys',), i), go, uploaded)) for i in range(n)]
+        await asyncio.sleep(1 + n/4)
+        go.set()
+        paint, ready, answer = zip(*await asyncio.gather(*visits))
+        await asyncio.sleep(3)
+        each = [mb(k) for k in kernels(pid)]
+        res = dict(visitors=n, answered=len(uploaded), seconds_to_first_paint=spread(paint), seconds_to_ready=spread(ready), seconds_to_answer=spread(answer),
+                   mb_per_visitor=statistics.median(each), mb_in_all=mb(*tree(pid)), kernels=len(each))
+        for page in uploaded: await page.close(run_before_unload=True)
+        await asyncio.sleep(10)
+        res['kernels_after_all_have_left'] = len(kernels(pid))
+        await browser.close()
+    return res
+
+def per_visitor(code, **env):
+    "Memory of a visitor's process that has run `code`."
+    manager, client = start_new_kernel(env=os.environ | env, stderr=subprocess.DEVNULL)
+    client.execute(code, reply=True, timeout=120)
+    res = mb(psutil.Process(manager.provisioner.pid))
+    manager.shutdown_kernel(now=True)
+    return res
+
+BEFORE = '''from bearclf.app import Page
+from bearclf.inference import Classifier
+from bearclf.data import draw
+import random
+class Own: # what a page without a reader does
+    def __init__(self): self.classifier = Classifier()
+own = Own()
+own.classifier.predict(draw(('teddys',), random.Random(4)))
+page = Page()'''
+
+def many_uploads(reader, n):
+    "Memory of a page's process and of the reader's over `n` uploads in a row, pictures and bad files."
+    manager, client = start_new_kernel(env=os.environ | {_WHERE: reader.where}, stderr=subprocess.DEVNULL)
+    client.execute('from bearclf.app import Page\nfrom bearclf.data import draw\nimport io, random\npage = Page()\nfiles = []\n'
+                   'for i in range(19):\n    f = io.BytesIO()\n    draw(("teddys",), random.Random(i)).save(f, "JPEG")\n    files.append((f"{i}.jpg", f.getvalue(), ""))\n'
+                   'files.append(("note.txt", b"no picture", ""))', reply=True, timeout=300)
+    rows, start = [], time.perf_counter()
+    for done in range(0, n + 1, n//10):
+        if done:
+            for _ in range(n//10//20): client.execute('for o in page.take(files): o.result()', reply=True, timeout=300)
+        rows.append(dict(uploads=done, mb_page=mb(psutil.Process(manager.provisioner.pid)), mb_reader=mb(*tree(reader._process.pid))))
+    seconds = round(time.perf_counter() - start)
+    manager.shutdown_kernel(now=True)
+    return dict(seconds=seconds, rows=rows)
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--visitors', type=int, default=20)
+    parser.add_argument('--uploads', type=int, default=10_000)
+    args = parser.parse_args()
+    with socket.socket() as s:
+        s.bind(('localhost', 0))
+        port = s.getsockname()[1]
+    app = subprocess.Popen(['bearclf', 'app', '--no-browser', '--port', str(port)], stdout=subprocess.PIPE,
+                           preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+    app.stdout.readline()
+    time.sleep(10) # the kernels that wait are ready
+    res = dict(command=shlex.join(['python', *sys.argv]), cores=len(os.sched_getaffinity(0)), load_at_start=os.getloadavg()[0])
+    res['mb_before_anybody_comes'] = mb(*tree(app.pid))
+    res['one'] = asyncio.run(crowd(f'http://localhost:{port}/', 1, app.pid))
+    res['crowd'] = asyncio.run(crowd(f'http://localhost:{port}/', args.visitors, app.pid))
+    app.send_signal(signal.SIGINT)
+    app.wait()
+    with Reader() as reader:
+        where = {_WHERE: reader.where}
+        res['mb_of_a_visitor'] = dict(model_in_each=per_visitor(BEFORE, **where), shared_reader=per_visitor('from bearclf.app import Page\npage = Page()', **where))
+        res['many_uploads'] = many_uploads(reader, args.uploads)
+    out = Path(__file__).with_name('results')/'app.json'
+    out.write_text(json.dumps(res, indent=1) + '\n')
+    print(out.read_text())
+
+if __name__ == '__main__': main()

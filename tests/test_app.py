@@ -1,0 +1,393 @@
+"The page in a real browser (Debian's chromium): uploads of every kind, hostile ones too, two visitors, a phone, the keyboard; and its server."
+import csv, io, json, os, random, shutil, signal, socket, subprocess, sys, time, urllib.error, urllib.request
+from pathlib import Path
+
+import nbformat, pillow_heif, psutil, pytest
+from PIL import Image
+from playwright.sync_api import expect, sync_playwright
+
+from bearclf.app import MAX_BYTES, MAX_DROP, Reader, _notebook, moved
+from bearclf.data import draw
+from bearclf.inference import Classifier
+from tiny_model import CROP, LABELS, card, tiny_model
+
+ROOT = Path(__file__).parent.parent
+COMMAND = str(Path(sys.executable).with_name('bearclf'))
+CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
+FLAGS = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()
+
+expect.set_options(timeout=30_000) # where all is well nothing waits; a busy machine is no defect of the page
+
+def encoded(im, format='JPEG', **kwargs):
+    f = io.BytesIO()
+    im.save(f, format, **kwargs)
+    return f.getvalue()
+
+TEDDY, ROBOT = draw(('teddys',), random.Random(4)), draw((), random.Random(2))
+TEDDY_JPEG, ROBOT_JPEG = encoded(TEDDY), encoded(ROBOT)
+
+# The server
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(('localhost', 0))
+        return s.getsockname()[1]
+
+class App:
+    "A running `bearclf app`."
+    elsewhere = () # addresses of other servers that it asks for something
+    def __init__(self, *args, **env):
+        self.port = free_port()
+        self.process = subprocess.Popen([COMMAND, 'app', '--no-browser', '--port', str(self.port), *map(str, args)], env=os.environ | env, text=True,
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+        self.first = self.process.stdout.readline()
+        self.url = f'http://localhost:{self.port}/'
+
+    def kernels(self):
+        def is_kernel(p):
+            try: return 'ipykernel_launcher' in p.cmdline()
+            except psutil.Error: return False # it has just ended
+        return [p for p in psutil.Process(self.process.pid).children() if is_kernel(p)]
+
+    def stop(self):
+        "Ctrl-C; gives the exit code, what was printed since, and the processes that are left."
+        all_ = psutil.Process(self.process.pid).children(recursive=True)
+        self.process.send_signal(signal.SIGINT)
+        out, err = self.process.communicate(timeout=30)
+        _, left = psutil.wait_procs(all_, timeout=10)
+        return self.process.returncode, out + err, left
+
+@pytest.fixture(scope='module')
+def app(tmp_path_factory):
+    tmp = tmp_path_factory.mktemp('server')
+    app = App(TMPDIR=str(tmp))
+    app.tmp = tmp
+    yield app
+    if app.process.poll() is None: app.stop()
+
+@pytest.fixture(scope='module')
+def browser():
+    with sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+@pytest.fixture
+def visit(browser, request):
+    "Opens the page for a new visitor. No visitor's console may hold an error; after a failure the pages are in tests/failures/."
+    pages, complaints, failed = [], [], request.session.testsfailed
+    def visit(app, **kwargs):
+        page = browser.new_context(**kwargs).new_page()
+        page.set_default_timeout(30_000)
+        no_matter = lambda url: '/shutdown/' in url or url.startswith(app.elsewhere)
+        page.on('console', lambda m: m.type != 'error' or no_matter(m.location['url']) or complaints.append(m.text))
+        page.on('pageerror', lambda e: complaints.append(str(e)))
+        page.on('requestfailed', lambda r: no_matter(r.url) or complaints.append(f'{r.url} {r.failure}'))
+        page.goto(app.url)
+        expect(page.locator('.bc-example').first).to_be_visible()
+        expect(page.get_by_role('status')).to_be_attached() # the script has done its work
+        pages.append(page)
+        return page
+    yield visit
+    if request.session.testsfailed > failed:
+        folder = Path(__file__).with_name('failures')
+        folder.mkdir(exist_ok=True)
+        for i,page in enumerate(pages):
+            if page in page.context.pages: page.screenshot(path=folder/f'{request.node.name}-{i}.png')
+    for page in pages: page.context.close()
+    assert not complaints
+
+def upload(page, *files):
+    "Choose `files`, (name, content), by the button; wait until each has its answer."
+    done = page.locator('.bc-card .bc-bars, .bc-card .bc-refused')
+    before = done.count()
+    with page.expect_file_chooser() as chooser: page.get_by_role('button', name='Choose pictures').click()
+    chooser.value.set_files([dict(name=n, mimeType='image/jpeg', buffer=c) for n,c in files])
+    expect(done).to_have_count(before + len(files))
+    return [page.locator('.bc-card').nth(i) for i in range(len(files))]
+
+def eventually(true):
+    deadline = time.time() + 20
+    while not true():
+        assert time.time() < deadline
+        time.sleep(.05)
+
+# Uploads
+
+def heic(im):
+    f = io.BytesIO()
+    pillow_heif.from_pillow(im).save(f)
+    return f.getvalue()
+
+def rotated(im):
+    "Lying on its side, with the EXIF note that says so."
+    exif = Image.Exif()
+    exif[274] = 6
+    return encoded(im.transpose(Image.Transpose.ROTATE_90), exif=exif)
+
+def test_every_kind_of_picture_at_once(app, visit):
+    tall = TEDDY.crop((60, 0, TEDDY.width - 60, TEDDY.height))
+    files = [('a.jpg', TEDDY_JPEG), ('b.png', encoded(TEDDY, 'PNG')), ('c.webp', encoded(TEDDY, 'WEBP')), ('d.HEIC', heic(TEDDY)), ('turned.jpg', rotated(tall))]
+    page = visit(app)
+    cards = upload(page, *files)
+    for card, (name, content) in zip(cards, files):
+        expect(card.locator('.bc-name')).to_have_text(name)
+        expect(card.get_by_role('heading')).to_have_text('Teddys')
+        prob = Classifier().predict(content).probs['teddys']
+        expect(card.locator('li.bc-found')).to_contain_text(f'teddys{prob:.0%}')
+    size = lambda card: card.get_by_role('img', name='Your picture').evaluate('e => [e.naturalWidth, e.naturalHeight]')
+    assert size(cards[4]) == [tall.width, tall.height]
+
+def test_hostile_files_are_refused_and_the_others_answered(app, visit):
+    page = visit(app)
+    huge = encoded(Image.new('1', (8000, 7000)), 'PNG') # small in bytes, 56 megapixels
+    name = '<img src=x onerror=alert(1)>.jpg'
+    files = [(name, TEDDY_JPEG), ('note.jpg', b'Bring the teddy.'), ('cut.jpg', TEDDY_JPEG[:3000]), ('large.png', b'0'*(MAX_BYTES + 1)),
+             ('pixels.png', huge), ('empty.jpg', b''), ('page.svg', b'<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"/>'), ('robot.jpg', ROBOT_JPEG)]
+    cards = upload(page, *files)
+    said = [c.locator('.bc-refused').text_content() if c.locator('.bc-refused').count() else None for c in cards]
+    for words, sentence in zip(['not a picture', 'damaged or cut short', 'up to 20 MB', '50,000,000 pixels', 'empty', 'not a picture'], said[1:7]):
+        assert words in sentence and sentence.count('.') - sentence.count('...')*3 - ('(' in sentence) <= 3
+    assert said[0] is None and said[7] is None
+    expect(cards[0].locator('.bc-name')).to_have_text(name)
+    expect(cards[7].get_by_role('heading')).to_have_text('No bear found')
+    expect(cards[7]).to_contain_text('The model looked for black bear, grizzly and teddys')
+    assert page.locator('.bc-card img[src=x]').count() == 0
+
+def test_a_drop_that_is_too_large_together(app, visit):
+    page = visit(app)
+    page.evaluate('''([n, size]) => {
+        const list = new DataTransfer();
+        for (let i = 0; i < n; i++) list.items.add(new File([new Uint8Array(size)], i + '.jpg'));
+        document.body.dispatchEvent(new DragEvent('drop', {dataTransfer: list, bubbles: true, cancelable: true})); }''', [4, MAX_BYTES])
+    expect(page.locator('.bc-refused')).to_have_count(4)
+    assert 4*MAX_BYTES > MAX_DROP
+    assert ['60 MB together' in t for t in page.locator('.bc-refused').all_text_contents()] == [False]*3 + [True]
+
+def test_dropping_a_file(app, visit):
+    page = visit(app)
+    page.evaluate('''bytes => {
+        const list = new DataTransfer();
+        list.items.add(new File([new Uint8Array(bytes)], 'dropped.jpg', {type: 'image/jpeg'}));
+        document.querySelector('.bc-drop').dispatchEvent(new DragEvent('drop', {dataTransfer: list, bubbles: true, cancelable: true})); }''', list(TEDDY_JPEG))
+    expect(page.locator('.bc-card')).to_contain_text('Teddys')
+    expect(page.get_by_role('status')).to_have_text('dropped.jpg: Teddys.')
+
+# The answers
+
+def test_the_slider_moves_all_marks_and_the_table_follows(app, visit):
+    page, thresholds = visit(app), Classifier().predict(TEDDY_JPEG).thresholds
+    teddy, _ = upload(page, ('=teddy, ü.jpg', TEDDY_JPEG), ('note.txt', b'no picture'))
+    slider = page.get_by_role('slider', name='How sure must it be?')
+    expect(slider).to_have_attribute('aria-valuetext', 'as the model was set')
+    marks = lambda: teddy.locator('.bc-bar i').evaluate_all('all => all.map(e => parseFloat(e.style.left))')
+    assert marks() == [pytest.approx(100*t, abs=.06) for t in thresholds.values()]
+    percent = teddy.locator('.bc-percent').all_text_contents()
+    slider.focus()
+    for _ in range(3): slider.press('ArrowRight')
+    expect(slider).to_have_attribute('aria-valuetext', 'nearly certain')
+    eventually(lambda: marks() == [pytest.approx(100*t, abs=.06) for t in moved(thresholds, 3).values()])
+    assert teddy.locator('.bc-percent').all_text_contents() == percent
+    with page.expect_download() as download: page.get_by_role('link', name='Download').click()
+    assert download.value.suggested_filename == 'bears.csv'
+    with open(download.value.path(), newline='', encoding='utf-8-sig') as f: rows = list(csv.DictReader(f))
+    assert [r['file'] for r in rows] == ["'=teddy, ü.jpg", 'note.txt'] and 'not a picture' in rows[1]['error']
+    assert float(rows[0]['teddys']) == pytest.approx(Classifier().predict(TEDDY_JPEG).probs['teddys'], abs=1e-5)
+    page.get_by_role('button', name='Remove all pictures').click()
+    expect(page.locator('.bc-card')).to_have_count(0)
+
+@pytest.fixture
+def mapped(tmp_path):
+    app = App('--model', tiny_model(tmp_path/'maps.onnx', card(resize=[CROP, CROP], thresholds=dict.fromkeys(LABELS, .005)), maps=True))
+    yield app
+    app.stop()
+
+def test_where_each_label_was_found(mapped, visit):
+    page = visit(mapped)
+    im = Image.new('RGB', (64, 64), (30, 30, 30))
+    im.paste((255, 0, 0), (0, 0, 32, 32))
+    red, = upload(page, ('red.png', encoded(im, 'PNG')))
+    buttons, shown = red.get_by_role('button', name='Where:'), red.locator('.bc-map:visible')
+    assert buttons.count() > 1
+    expect(shown).to_have_count(0)
+    for i in range(2): # one at a time
+        buttons.nth(i).click()
+        expect(shown).to_have_count(1)
+        expect(shown).to_have_attribute('data-map', buttons.nth(i).get_attribute('data-where'))
+        expect(buttons.nth(i)).to_have_attribute('aria-pressed', 'true')
+    buttons.nth(1).click()
+    expect(shown).to_have_count(0)
+
+# The visitors
+
+def test_two_visitors_see_each_their_own(app, visit):
+    one, two = visit(app), visit(app)
+    upload(one, ('mine.jpg', TEDDY_JPEG))
+    upload(two, ('yours.jpg', ROBOT_JPEG))
+    assert [p.locator('.bc-name').all_text_contents() for p in (one, two)] == [['mine.jpg'], ['yours.jpg']]
+    one.reload()
+    expect(one.locator('.bc-example').first).to_be_visible()
+    expect(one.locator('.bc-card')).to_have_count(0)
+
+@pytest.mark.parametrize('width', [390, 1280])
+def test_it_fits_the_screen(app, visit, width):
+    page = visit(app, viewport=dict(width=width, height=844))
+    upload(page, ('a file with a name that is long ' + 'and goes on '*12 + 'x'*90 + '.jpg', TEDDY_JPEG), ('n.jpg', b'none'))
+    assert page.evaluate('''() => [document.documentElement, document.body, ...document.querySelectorAll('.bc-app, .bc-app *:not(.bc-hidden)')]
+        .filter(e => e.getBoundingClientRect().right > innerWidth + 1 || (e === document.body || e === document.documentElement) && e.scrollWidth > innerWidth)
+        .map(e => e.className)''') == []
+
+def test_by_keyboard_alone(app, visit):
+    page = visit(app)
+    names = []
+    for _ in range(6): # the upload's button, then the examples
+        page.keyboard.press('Tab')
+        names.append(page.evaluate('document.activeElement.getAttribute("aria-label") || document.activeElement.textContent'))
+        assert page.evaluate('getComputedStyle(document.activeElement).outlineStyle') == 'solid'
+    assert names == ['Choose pictures', 'black bear', 'grizzly', 'teddys', 'black bear and teddys', 'toy']
+    page.keyboard.press('Enter')
+    expect(page.locator('.bc-card')).to_contain_text('drawn toy.jpg')
+    expect(page.get_by_role('status')).to_have_text('drawn toy.jpg: No bear found.')
+    page.keyboard.press('Tab')
+    assert page.evaluate('document.activeElement.getAttribute("aria-label")') == 'How sure must it be?'
+
+CONTRAST = '''() => {
+    const rgb = c => c.match(/[\\d.]+/g).map(Number), light = c => { const [r, g, b] = c.map(v => (v /= 255) <= .03928 ? v/12.92 : ((v + .055)/1.055)**2.4); return .2126*r + .7152*g + .0722*b };
+    const behind = e => { for (; e; e = e.parentElement) { const c = rgb(getComputedStyle(e).backgroundColor); if (c.length < 4 || c[3] === 1) return c } return [255, 255, 255] };
+    return [...document.querySelectorAll('.bc-app h1, .bc-app h2, .bc-app h3, .bc-app p, .bc-app li span, .bc-app button, .bc-app a, .bc-app .widget-readout')]
+        .filter(e => e.textContent.trim() && e.offsetParent).map(e => { const [a, b] = [light(rgb(getComputedStyle(e).color)), light(behind(e))].sort((x, y) => y - x);
+            return [(a + .05)/(b + .05), e.textContent] }).filter(([ratio]) => ratio < 4.5) }'''
+
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+def test_text_has_contrast(app, visit, scheme):
+    page = visit(app, color_scheme=scheme)
+    upload(page, ('teddy.jpg', TEDDY_JPEG), ('note.jpg', b'none'))
+    assert page.evaluate(CONTRAST) == []
+    red, *_ = map(int, page.evaluate('getComputedStyle(document.body).backgroundColor').removeprefix('rgb(').rstrip(')').split(','))
+    assert (red < 60) == (scheme == 'dark')
+
+# The server
+
+def test_a_closed_tab_leaves_no_kernel(app, visit):
+    page = visit(app)
+    before = {p.pid for p in app.kernels()}
+    page.close(run_before_unload=True)
+    eventually(lambda: not before <= {p.pid for p in app.kernels()})
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc')
+def test_kernels_are_light(app, visit):
+    upload(visit(app), ('teddy.jpg', TEDDY_JPEG))
+    for kernel in app.kernels():
+        loaded = Path(f'/proc/{kernel.pid}/maps').read_text()
+        assert '_zmq' in loaded or 'zmq' in loaded
+        assert not [name for name in ('torch', 'onnxruntime', 'pandas', 'matplotlib') if f'/{name}/' in loaded]
+
+def test_nothing_imports_training():
+    code = "import sys, bearclf.app; print(sorted({'torch', 'fastai', 'onnxruntime', 'pandas', 'matplotlib', 'voila'} & {*sys.modules}))"
+    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip() == '[]'
+
+def test_no_upload_on_disk(app, visit):
+    upload(visit(app), ('secret.jpg', TEDDY_JPEG))
+    for f in app.tmp.rglob('*'):
+        if f.is_file() and not f.is_socket(): assert TEDDY_JPEG[100:400] not in f.read_bytes()
+
+@pytest.mark.parametrize('path', ['voila/files/app.ipynb', 'voila/tree', 'voila/files/', 'api/contents', 'voila/files/../app.ipynb', 'app.ipynb'])
+def test_nothing_else_is_served(app, path):
+    try: said = urllib.request.urlopen(app.url + path).read()
+    except urllib.error.HTTPError as e: assert e.code in (403, 404)
+    else: assert b'from bearclf' not in said and b'"cells"' not in said
+
+def test_the_source_is_not_shown(app):
+    assert b'bearclf.app import' not in urllib.request.urlopen(app.url).read()
+
+def test_the_notebook_is_the_one_in_nbs():
+    cells = lambda nb: [(c.cell_type, c.source) for c in nb.cells]
+    assert cells(nbformat.read(ROOT/'nbs'/'app.ipynb', 4)) == cells(_notebook())
+
+def one_sentence(*args):
+    r = subprocess.run([COMMAND, 'app', '--no-browser', *map(str, args)], capture_output=True, text=True, timeout=60)
+    assert r.returncode == 2 and r.stdout == '' and len(r.stderr.splitlines()) == 1
+    return r.stderr
+
+def test_complaints(app, tmp_path):
+    assert f'port {app.port}' in one_sentence('--port', app.port) and 'in use' in one_sentence('--port', app.port)
+    assert 'gone.onnx' in one_sentence('--port', free_port(), '--model', tmp_path/'gone.onnx')
+    assert 'no.such.host' in one_sentence('--port', free_port(), '--host', 'no.such.host.invalid')
+    assert '99999' in one_sentence('--port', 99999)
+
+def test_ctrl_c_stops_all(tmp_path):
+    app = App(TMPDIR=str(tmp_path))
+    assert app.first == f'The page is at {app.url} (Ctrl-C stops it)\n'
+    time.sleep(3) # its kernels are being made ready
+    code, said, left = app.stop()
+    assert (code, said, left) == (0, '', [])
+    assert not list(tmp_path.iterdir())
+
+class Binder:
+    "Voila as Binder runs it: an extension of Jupyter's server, which serves the repository."
+    elsewhere = ('https://cdn.jsdelivr.net/', 'https://cdnjs.cloudflare.com/') # Voila's own template asks for icons and formulas; the page has none
+    def __init__(self):
+        self.url = f'http://localhost:{(port := free_port())}/voila/render/nbs/app.ipynb'
+        self.process = subprocess.Popen([sys.executable, '-m', 'jupyter_server', '--no-browser', f'--port={port}', '--IdentityProvider.token=', '--allow-root',
+                                         f'--config={ROOT}/binder/jupyter_server_config.json'], cwd=ROOT, stderr=subprocess.DEVNULL)
+        def answers():
+            with socket.socket() as s: return s.connect_ex(('localhost', port)) == 0
+        eventually(answers)
+
+@pytest.fixture
+def binder():
+    binder = Binder()
+    yield binder
+    binder.process.terminate()
+    binder.process.wait(timeout=30)
+
+def test_as_on_binder(binder, visit):
+    assert json.loads((ROOT/'binder'/'jupyter_server_config.json').read_text())['ServerApp']['tornado_settings'] == \
+        dict(websocket_max_message_size=MAX_DROP + 2**20)
+    page = visit(binder)
+    teddy, large = upload(page, ('teddy.jpg', TEDDY_JPEG), ('noise.bmp', b'BM' + bytes(12*2**20))) # more than Jupyter takes by default
+    expect(teddy.get_by_role('heading')).to_have_text('Teddys')
+    expect(large).to_contain_text('This file')
+
+# The reader
+
+PATCH = '''
+import os, sys, time
+import bearclf.app as app
+if sys.argv[0] == '-c':
+    look, app.MAX_SECONDS = app.look, 2
+    def odd(upload, classifier):
+        if upload == b'hang': time.sleep(1000)
+        if upload == b'crash': os.abort()
+        return look(upload, classifier)
+    app.look = odd
+'''
+
+def test_a_picture_that_hangs_or_kills_its_worker(tmp_path, monkeypatch):
+    (tmp_path/'sitecustomize.py').write_text(PATCH)
+    monkeypatch.setenv('PYTHONPATH', os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get('PYTHONPATH')])]))
+    from concurrent.futures import ThreadPoolExecutor
+    with Reader() as reader, ThreadPoolExecutor() as pool:
+        start = time.time()
+        hangs = pool.submit(reader.ask, b'hang')
+        time.sleep(.2)
+        assert 'probs' in reader.ask(TEDDY_JPEG) and not hangs.done() # the other worker goes on
+        assert 'more than 2 seconds' in hangs.result()['error']
+        assert 'broke down' in reader.ask(b'crash')['error']
+        assert 'probs' in reader.ask(TEDDY_JPEG)
+        assert time.time() - start < 60
+
+def test_the_reader_ends_with_the_one_who_started_it(tmp_path):
+    code = 'import os; from bearclf.app import Reader; r = Reader(); print(r._process.pid, flush=True); os.kill(os.getpid(), 9)'
+    out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout
+    for _ in range(100):
+        if not psutil.pid_exists(int(out)) or psutil.Process(int(out)).status() == psutil.STATUS_ZOMBIE: return
+        time.sleep(.1)
+    assert False, 'the reader goes on'
+
+def test_only_who_has_the_key_is_answered():
+    with Reader() as reader:
+        address, key = json.loads(reader.where)
+        stranger = Reader.__new__(Reader)
+        stranger.where = json.dumps([address, '00'*32])
+        assert 'stopped' in stranger.ask()['error'] and 'labels' in reader.ask()
