@@ -156,7 +156,7 @@ def read_said(
     except Exception as e: raise DataError(f'{path} does not hold what contestants said ({type(e).__name__}); make it anew.') from e
     return runs
 
-# %% ../nbs/03_single_vs_multi.ipynb #b8e12e22
+# %% ../nbs/03_single_vs_multi.ipynb #85036f8a
 def _figures(said, w):
     "Every figure of `compare`, for each row of weights `w` (B, pictures): {name: ((B,), how many pictures it rests on)}."
     one, kinds = ~said.pairs, said.kinds
@@ -194,7 +194,8 @@ def compare(
     """`figures` of both, and their differences with paired bootstrap intervals: each resample takes the same pictures for both, photographs and pairs
     each by themselves. `DataError` if the two did not speak of the same pictures. The paired bootstrap: Koehn, 2004, aclanthology.org/W04-3250."""
     if first.labels != second.labels:
-        raise DataError(f'The contestants know different labels ({", ".join(first.labels)}; {", ".join(second.labels)}); train them on the same pictures.')
+        known = '; '.join(', '.join(s.labels) for s in (first, second))
+        raise DataError(f'The contestants know different labels ({known}); train them on the same pictures.')
     if not len(first.probs): raise DataError('There are no pictures to compare on.')
     if not np.array_equal(first.targets, second.targets) or not np.array_equal(first.folders, second.folders):
         raise DataError(f'The contestants must speak of the same pictures in the same order; these are {len(first.probs)} and {len(second.probs)}, '

@@ -3,11 +3,12 @@
     python benchmarks/single_vs_multi.py IMAGES                 # trains nine networks, on seeds 0, 1 and 2
     python benchmarks/single_vs_multi.py IMAGES --seeds 0 1 2 3 4   # then each photograph is tested on once
 
-IMAGES holds a folder for each label; below `other`, folders `polar` and `panda` are counted apart from the everyday pictures. For each seed a fifth of
-the photographs is the test part, another fifth chooses thresholds and calibration, the rest is trained on; no two seeds share test photographs.
+IMAGES holds a folder for each label; below `other`, folders `polar` and `panda` are counted apart from the everyday pictures. For each seed a
+fifth of the photographs is the test part, another fifth chooses thresholds and calibration, the rest is trained on; no two seeds share test
+photographs.
 
-Writes benchmarks/results/single_vs_multi.json (or --out) and, beside it, single_vs_multi.npz: what each network said of each test photograph and pair,
-with the labels and the folder's name, from which nbs/03_single_vs_multi.ipynb draws its plots. Both are written anew after each seed."""
+Writes benchmarks/results/single_vs_multi.json (or --out) and, beside it, single_vs_multi.npz: what each network said of each test photograph and
+pair, with the labels and the folder's name, from which nbs/03_single_vs_multi.ipynb draws its plots. Both are written anew after each seed."""
 import argparse, json, shlex, sys
 from collections import Counter
 from pathlib import Path
