@@ -61,7 +61,7 @@ def _words(labels): # for people
     *most, last = [k.replace('_', ' ') for k in labels]
     return f'{", ".join(most)} and {last}' if most else last
 
-# %% ../nbs/05_app.ipynb #c9aabd45
+# %% ../nbs/05_app.ipynb #6a3e8c36
 _classifier = None # a worker's
 
 def _begin(model):
@@ -106,7 +106,7 @@ def _serve(model):
         print(json.dumps(dict(address=listener.address, key=key.hex(), error=hello.get('error'))), flush=True)
         threading.Thread(target=answer, daemon=True).start()
         sys.stdin.buffer.read()
-    pool.stop()
+    (pool.close if 'error' in hello else pool.stop)() # a worker that is just beginning would complain of `stop`
     pool.join()
 
 # %% ../nbs/05_app.ipynb #afadd172
