@@ -309,7 +309,7 @@ def _mapped(model):
     kinds = (torch.nn.AdaptiveAvgPool2d, torch.nn.BatchNorm1d, torch.nn.Linear)
     return _Mapped(body, *layers[1:]) if tuple(map(type, layers)) == kinds else model
 
-# %% ../nbs/01_multilabel.ipynb #d2a7f01b
+# %% ../nbs/01_multilabel.ipynb #c98d4a6e
 def _to_int8(source, dest, batches):
     "Static quantization of the ONNX file `source`: QDQ, per channel, ranges from `batches` of prepared pictures."
     import onnx
@@ -351,7 +351,7 @@ def export_onnx(
     path:str|Path, # the file to write
     int8:bool=False, # eight-bit integers: a quarter of the size, less exact
     **card # further fields of the card: name, arch, thresholds (name to probability, 0.5 each unless told), data, scores, command...
-)->dict: # the check: on how many `pictures`, the `max_difference` of probabilities between file and learner, the share of the `same_answer`
+)->dict: # the check: on how many `pictures` (parts of long ones count), the `max_difference` of probabilities between file and learner, the share of the `same_answer`
     """Write `learn` as an ONNX file with its card, and check it against the learner on validation pictures, from file to probabilities: in floats
     they must agree to 0.001, or nothing is left under `path`; what eight bits change is stated. Raises `TrainingError` for a learner that a file
     cannot state, or a failed check.

@@ -188,7 +188,7 @@ def pair_probs(
     probs = [list(r.prediction.probs.values()) for r in classifier.predict_files((p.joined() for p in pairs), len(pairs), progress=False)]
     return np.array(probs).reshape(-1, len(classifier.labels)), targets_of([p.labels for p in pairs], classifier.labels)
 
-# %% ../nbs/02_other_class.ipynb #10a3e91d
+# %% ../nbs/02_other_class.ipynb #718d23bb
 def expected_calibration_error(
     probs:np.ndarray, # (pictures, labels) probabilities, 0 to 1
     targets:np.ndarray, # (pictures, labels) 1 where the label is there
@@ -249,8 +249,8 @@ def rescale_logits(
             node.output[i] = raw
             for other in model.graph.node: other.input[:] = [raw if o == name else o for o in other.input]
             for op, by, source, out in (('Mul', scale, raw, f'{raw}_scaled'), ('Add', shift, f'{raw}_scaled', name)):
-                model.graph.initializer.append(numpy_helper.from_array(np.float32(by).reshape(shape), f'{out}_{op}'))
-                model.graph.node.append(helper.make_node(op, [source, f'{out}_{op}'], [out]))
+                model.graph.initializer.append(numpy_helper.from_array(np.float32(by).reshape(shape), f'{raw}_{op}'))
+                model.graph.node.append(helper.make_node(op, [source, f'{raw}_{op}'], [out]))
     with whole_file(path) as part: onnx.save(model, part)
 
 # %% ../nbs/02_other_class.ipynb #44ee6826

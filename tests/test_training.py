@@ -71,7 +71,7 @@ def test_a_learner_made_without_bearclf(drawn, tmp_path, item_tfms, resize, size
     check = multilabel.export_onnx(vision_learner(dls, 'resnet18', pretrained=False), tmp_path/'mine.onnx')
     card = Classifier(tmp_path/'mine.onnx').card
     assert (list(card.resize), list(card.size), card.multi_label) == (resize, size, False)
-    assert check['max_difference'] < 1e-3 and check['pictures'] == 4
+    assert check['max_difference'] < 1e-3 and check['pictures'] >= 4 # parts of long ones count
 
 def test_a_learner_that_opens_pictures_otherwise_is_found_out(drawn, tmp_path):
     "fastai ignores EXIF rotation: the check at export says so, and writes nothing."
