@@ -288,9 +288,9 @@ def update_card(
     onnx.helper.set_model_props(model, {CARD_KEY: json.dumps(card)})
     with whole_file(path) as part: onnx.save(model, part)
 
-# %% ../nbs/01_multilabel.ipynb #497a49db
+# %% ../nbs/01_multilabel.ipynb #ac84bcb5
 class _Mapped(torch.nn.Module):
-    "`body`, then a linear head as a 1 x 1 convolution with the average after it: logits (pictures, labels), evidence (pictures, labels, rows, columns)."
+    "`body`, a linear head as a 1 x 1 convolution, the average after it: logits (pictures, labels), evidence (pictures, labels, rows, columns)."
     def __init__(self, body, norm, linear):
         super().__init__()
         scale = norm.weight/(norm.running_var + norm.eps).sqrt()
@@ -309,7 +309,7 @@ def _mapped(model):
     kinds = (torch.nn.AdaptiveAvgPool2d, torch.nn.BatchNorm1d, torch.nn.Linear)
     return _Mapped(body, *layers[1:]) if tuple(map(type, layers)) == kinds else model
 
-# %% ../nbs/01_multilabel.ipynb #c98d4a6e
+# %% ../nbs/01_multilabel.ipynb #1f2d8e9b
 def _to_int8(source, dest, batches):
     "Static quantization of the ONNX file `source`: QDQ, per channel, ranges from `batches` of prepared pictures."
     import onnx
@@ -351,7 +351,7 @@ def export_onnx(
     path:str|Path, # the file to write
     int8:bool=False, # eight-bit integers: a quarter of the size, less exact
     **card # further fields of the card: name, arch, thresholds (name to probability, 0.5 each unless told), data, scores, command...
-)->dict: # the check: on how many `pictures` (parts of long ones count), the `max_difference` of probabilities between file and learner, the share of the `same_answer`
+)->dict: # the check: on how many `pictures` (or parts of long ones), the `max_difference` of probabilities, the share of the `same_answer`
     """Write `learn` as an ONNX file with its card, and check it against the learner on validation pictures, from file to probabilities: in floats
     they must agree to 0.001, or nothing is left under `path`; what eight bits change is stated. Raises `TrainingError` for a learner that a file
     cannot state, or a failed check.
@@ -366,8 +366,9 @@ def export_onnx(
     with whole_file(path) as part, tempfile.TemporaryDirectory() as d:
         float_file = Path(d)/'float.onnx'
         try:
-            torch.onnx.export(model, (example,), float_file, input_names=['image'], output_names=['logits', 'evidence'][:1 + isinstance(model, _Mapped)],
-                              dynamo=True, external_data=False, dynamic_shapes=({0: torch.export.Dim('pictures')},), verbose=False)
+            outputs = ['logits', 'evidence'] if isinstance(model, _Mapped) else ['logits']
+            torch.onnx.export(model, (example,), float_file, input_names=['image'], output_names=outputs, dynamo=True, external_data=False,
+                              dynamic_shapes=({0: torch.export.Dim('pictures')},), verbose=False)
         except Exception as e: raise TrainingError(f"torch cannot write this network as ONNX ({type(e).__name__}); take another backbone.") from e
         update_card(float_file, **card)
         held = [o for f in pick(learn.dls.valid_ds, 256) for o in _as_seen(f, card['resize'])]
