@@ -97,6 +97,7 @@ def test_train_complains_before_any_work(drawn, tmp_path):
     assert 'cut.jpg' in train(broken)
     assert 'several labels' in train(drawn, '--single') or 'single' in train(drawn, '--single')
     assert '--epochs' in train(drawn, '--epochs', '0')
+    assert '--folds' in train(drawn, '--folds', '1')
     taken = tmp_path/'taken.txt'
     taken.touch()
     assert 'exists' in train(drawn, '--out', taken)
