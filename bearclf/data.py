@@ -8,12 +8,12 @@ __all__ = ['KINDS', 'OTHER', 'MAX_PIXELS', 'DECODE_SIDE', 'LABELS_CSV', 'MANIFES
            'open_picture', 'is_picture', 'iter_pictures', 'picture_files', 'Labelled', 'label_name', 'read_labels',
            'data_hash', 'draw', 'Record', 'SourceError', 'NothingFound', 'Source', 'Drawn', 'sample_images',
            'images_path', 'companion_path', 'hash_pictures', 'near_duplicates', 'Trouble', 'Duplicates', 'Report',
-           'verify', 'check_trainable', 'read_manifest', 'follow_moves', 'Manifest', 'WordCount', 'Downloaded',
-           'download', 'write_credits', 'LabelCount', 'Summary', 'summary', 'record_move', 'Copy', 'Deduped', 'dedupe',
+           'read_manifest', 'follow_moves', 'record_move', 'verify', 'check_trainable', 'Manifest', 'WordCount',
+           'Downloaded', 'download', 'write_credits', 'LabelCount', 'Summary', 'summary', 'Copy', 'Deduped', 'dedupe',
            'Doubtful', 'Cleaner', 'clean']
 
 # %% ../nbs/00_data.ipynb #839741f7
-import csv, errno, functools, getpass, hashlib, html, io, itertools, json, math, os, random, re, shutil, tempfile, threading, unicodedata
+import base64, csv, errno, functools, getpass, hashlib, html, io, itertools, json, math, os, random, re, shutil, sys, tempfile, threading, unicodedata
 import warnings
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator
@@ -309,6 +309,13 @@ def _threaded(f, items):
             todo.append(ex.submit(f, item))
             if len(todo) > 8*n: yield todo.popleft().result()
         while todo: yield todo.popleft().result()
+
+def _bar(what, **kwargs):
+    "A progress bar called `what`: in a notebook, or on a terminal, and nowhere else."
+    notebook = 'ipykernel' in sys.modules
+    if notebook: from tqdm.notebook import tqdm
+    else: from tqdm import tqdm
+    return tqdm(desc=what, disable=False if notebook else None, **kwargs)
 
 def _sha256(file):
     "The hash of a file's content."
@@ -796,8 +803,9 @@ class NothingFound(SourceError):
 class Source(Protocol):
     "Gives records for a search word, and the file of a record."
     name:str
-    def search(self, query:str, n:int)->Iterator[Record]:
-        "At most `n` records. `SourceError` if it can't be asked, `NothingFound` if `query` can mean nothing to it."
+    def search(self, query:str, n:int, start:int=0)->Iterator[Record]:
+        """At most `n` records; as many as `start` are there already, so about as many of the first ones may be left out. `SourceError` if it can't
+        be asked, `NothingFound` if `query` can mean nothing to it."""
     def fetch(self, record:Record, dest:Path)->Path:
         """Put the record's file into the folder `dest` and give its path; threads may call it. Nothing half-written has the final name.
         `PictureError` if there is no such picture to be had."""
@@ -808,7 +816,7 @@ class Drawn:
     name = 'drawn'
     def __init__(self, seed:int=42): self.seed = seed
 
-    def search(self, query:str, n:int)->Iterator[Record]:
+    def search(self, query:str, n:int, start:int=0)->Iterator[Record]:
         "`n` records of pictures with the labels in `query`."
         for i in range(n):
             id = f"{query.replace(';', '-')}-{self.seed}-{i:04}"
@@ -1063,91 +1071,7 @@ def _move_rows(path, aside, moved):
     write(aside/LABELS_CSV, names, there + [r for r in add if r['file'] not in {o['file'] for o in there}])
     write(path/LABELS_CSV, names, [r for r in rows if not new[id(r)]])
 
-# %% ../nbs/00_data.ipynb #9d95857e
-def _check(file):
-    "The size, hash of the content and perceptual hash of a picture, or what is wrong with it."
-    try:
-        im = open_picture(file)
-        return im.size, _sha256(file), _phash(im)
-    except PictureError as e: return e
-
-def _groups(files, key):
-    "Lists of two or more `files` with the same `key`."
-    res = defaultdict(list)
-    for f in files: res[key(f)].append(f)
-    return [g for g in res.values() if len(g) > 1]
-
-def verify(
-    path:str|Path, # a folder of labelled pictures, as for `read_labels`
-    min_side:int=100, # pictures with a side shorter than this many pixels are too small; the network looks at 224
-    move:bool=True # move what is unreadable or too small to the folder `<path>_set_aside`?
-)->Report: # print it, or show it in a notebook
-    "Open every picture in `path` fully and report what is wrong. Nothing is deleted or overwritten. `DataError` if it's no folder."
-    from tqdm import tqdm
-    given, path = Path(path), Path(os.path.abspath(path))
-    aside = path.with_name(path.name + '_set_aside')
-    everything = list(_walk(path))
-    listed = _read_csv(path, missing_ok=True)
-    gone = {os.path.relpath(f, path) for f in listed if not f.is_file() and (aside/f.relative_to(path)).is_file()}
-    if move and gone: _move_rows(path, aside, {f: f for f in gone})
-    files = sorted({f for f in everything if is_picture(f)} | {f for f in listed if os.path.relpath(f, path) not in gone})
-    strange = [f for f in everything if not is_picture(f) and f not in (path/LABELS_CSV, path/MANIFEST, path/CREDITS, *listed)]
-    report = Report(given, len(files), not_pictures=strange)
-    good = {}
-    for file, found in zip(files, tqdm(_threaded(_check, files), 'verify', len(files), disable=None, delay=1)):
-        if isinstance(found, PictureError):
-            report.unreadable.append(Trouble(file, str(found).removeprefix(f'{_shown(file)} ')))
-        elif min(found[0]) < min_side:
-            report.small.append(Trouble(file, 'is {} x {} pixels, a side less than {}.'.format(*found[0], min_side)))
-        else: good[file] = found
-    if move:
-        moved = {}
-        for troubles in (report.unreadable, report.small):
-            for i, t in enumerate(troubles):
-                try: troubles[i] = t._replace(moved=_move(t.file, aside/t.file.relative_to(path)))
-                except OSError as e: troubles[i] = t._replace(reason=f'{t.reason} It could not be moved ({e.strerror}).')
-                else: moved[os.path.relpath(t.file, path)] = troubles[i].moved.relative_to(aside).as_posix()
-        _move_rows(path, aside, moved)
-    def labels(f):
-        if f in listed: return ';'.join(sorted(listed[f]))
-        return f.relative_to(path).parts[0] if f.parent != path else ''
-    def group(fs): return Duplicates(sorted(fs), sorted({labels(f) for f in fs}))
-    report.exact = [group(g) for g in _groups(good, lambda f: good[f][1])]
-    copies = {f for d in report.exact for f in d.files[1:]}
-    hashes = {f: o[2] for f, o in good.items() if f not in copies}
-    report.near = [group(g) for g in near_duplicates(hashes, hashes=hashes)]
-    return report
-
-# %% ../nbs/00_data.ipynb #11606808
-def check_trainable(
-    pictures:list[Labelled], # as `read_labels` gives them
-    single:bool=False # is the network to give exactly one label to each picture?
-):
-    "`DataError` if there is nothing to tell apart, too little to hold a fifth aside, a label that can't be written, or a picture that can't be opened."
-    counts = Counter(l for o in pictures for l in o.labels)
-    if odd := [l for l in counts if not l.isprintable() or not l.strip()]:
-        raise DataError(f'The label {_shown(odd[0])!r} has letters that can not be printed; rename its folder.')
-    if len({o.labels for o in pictures}) < 2:
-        raise DataError(f'All pictures have the same label ({_shown(", ".join(counts) or "none")}); '
-                        'training needs at least two folders of different labels.')
-    if alone := [l for l, n in counts.items() if n < 2]:
-        raise DataError(f'The label {_shown(alone[0])} has only one picture; '
-                        'it needs at least two, to learn from one and to test on the other.')
-    if len(pictures) < 5: raise DataError(f'{len(pictures)} pictures are too few to hold a fifth aside; training needs at least 5.')
-    if single and (odd := [o for o in pictures if len(o.labels) != 1]):
-        raise DataError(f'{_shown(odd[0].file)} has {len(odd[0].labels)} labels ({len(odd)} such); '
-                        'for a single-label network each picture needs exactly one.')
-    bad = [e for e in _threaded(lambda o: _trouble(o.file), pictures) if e]
-    if bad:
-        raise DataError(f'{len(bad)} of {len(pictures)} pictures can not be read '
-                        f'(the first: {str(bad[0]).rstrip(".")}); `bearclf verify` moves them away.')
-
-def _trouble(file):
-    "The `PictureError` of `file`, if it has one."
-    try: open_picture(file, at_least=DECODE_SIDE)
-    except PictureError as e: return e
-
-# %% ../nbs/00_data.ipynb #1500f182
+# %% ../nbs/00_data.ipynb #20b479dd
 def read_manifest(
     path:str|Path # the folder of the set
 )->Iterator[dict]: # its lines, oldest first; none if there is no manifest
@@ -1174,361 +1098,6 @@ def follow_moves(
         if 'moved_to' in o: at[o['moved_to']] = at.pop(o['file'], {'file': o['file']})
         else: at[o['file']] = o
     return at
-
-class Manifest:
-    "The manifest of a folder, open to one process at a time: `with Manifest('images') as m: m.add({...})`. `DataError` if it can't be opened."
-    def __init__(self, path:str|Path):
-        self.path, self.files = Path(path), {}  # {(source, id): the file in which it arrived}
-
-    def __enter__(self):
-        from filelock import FileLock, Timeout
-        file = self.path/MANIFEST
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            check_writable(file)
-            self._lock = FileLock(self.path/f'.{MANIFEST}.lock')
-            self._lock.acquire(timeout=0)
-            self._f = open(file, 'ab+', buffering=0)
-        except Timeout: raise DataError(f'Another download to {_shown(self.path)} is going on; wait until it is done.') from None
-        except OSError as e: raise DataError(f'{_shown(self.path)} can not be written to ({e.strerror or e}).') from None
-        try:
-            self._mend()
-            for row in read_manifest(self.path): self._enter(row)
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def _mend(self):
-        "Take away a torn last line."
-        end = at = self._f.seek(0, os.SEEK_END)
-        while at:
-            start = max(0, at - 65536)
-            self._f.seek(start)
-            if (found := self._f.read(at - start).rfind(b'\n')) >= 0: break
-            at = start
-        whole = start + found + 1 if at else 0
-        if whole < end: self._f.truncate(whole)
-
-    def _enter(self, row):
-        if {'file', 'source', 'id'} <= row.keys(): self.files[row['source'], row['id']] = row['file']
-
-    def add(self,
-        row:dict # what JSON can hold, with the keys above
-    ):
-        "Add a line."
-        line, end = (json.dumps(row) + '\n').encode(), self._f.seek(0, os.SEEK_END)
-        try:
-            if self._f.write(line) < len(line): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except OSError as e:
-            self._f.truncate(end)
-            raise DataError(f'{_shown(self.path/MANIFEST)} can not be written ({e.strerror or e}).') from None
-        self._enter(row)
-
-    def __exit__(self, *_):
-        self._f.close()
-        self._lock.release()
-
-# %% ../nbs/00_data.ipynb #195436b4
-PER_HOST = 12  # photographs that are fetched at the same time, and so the most that one host is asked for at once
-
-@dataclass
-class WordCount:
-    "What became of one search word."
-    query:str
-    folder:str
-    wanted:int
-    found:int = 0      # photographs that the source named and we looked at
-    new:int = 0        # fetched now
-    there:int = 0      # fetched before
-    elsewhere:int = 0  # of those fetched before, in the folder no longer: moved, set aside, deleted, or first found by another word
-    refused:Counter = field(default_factory=Counter)         # why, and how many
-    first:dict[str, str] = field(default_factory=dict)       # why, and the first one's page
-    note:str = ''      # what the source said in place of records
-
-    @property
-    def kept(self)->int:
-        "Photographs of this word that were fetched, now or before."
-        return self.new + self.there
-
-    def refuse(self, record:Record, e:PictureError):
-        "Count a photograph which could not be had."
-        why = re.sub(r' \(.*\)', '', str(e))  # without what differs from one to the next
-        self.refused[why] += 1
-        self.first.setdefault(why, record.page or record.url or record.id)
-
-@dataclass(repr=False)
-class Downloaded:
-    "What `download` did."
-    path:Path
-    source:str
-    words:list[WordCount] = field(default_factory=list)
-    trouble:str = ''                # what ended it early
-    report:Report|None = None       # of `verify`
-
-    @property
-    def ok(self)->bool:
-        "Was something found for every word, nothing refused, nothing set aside, and no trouble?"
-        aside = self.report and (self.report.unreadable or self.report.small)
-        return not (self.trouble or aside or any(w.refused or not w.kept for w in self.words))
-
-    def _rows(self):
-        rows = [('search word', 'found', 'new', 'already there', 'refused', 'folder')]
-        for w in self.words: rows.append((_shown(w.query), *map(str, (w.found, w.new, w.there, w.refused.total())), _shown(self.path/w.folder)))
-        return rows
-
-    def _notes(self):
-        for w in self.words:
-            name = _shown(w.query)
-            for why, n in w.refused.most_common(): yield f'{name}: {n} refused: {_shown(why)} (the first: {_shown(w.first[why])})'
-            if w.elsewhere: yield f'{name}: {w.elsewhere} of those already there were moved, set aside or deleted, or another word found them before'
-            if self.trouble: continue
-            if not w.found: yield f'{name}: {w.note or "nothing was found; try another word, another source, or more licences."}'
-            elif w.kept < w.wanted: yield f'{name}: {w.kept} of the {w.wanted} wanted; the source gave no more'
-
-    def lines(self)->Iterator[str]:
-        "All but the trouble, as lines of text."
-        rows = self._rows()
-        wide = [max(len(r[i]) for r in rows) for i in range(5)]
-        yield f'From {self.source}:'
-        for r in rows: yield '  '.join([r[0].ljust(wide[0]), *(c.rjust(w) for c, w in zip(r[1:5], wide[1:])), r[5]])
-        yield from self._notes()
-        if self.report: yield str(self.report)
-
-    def __str__(self): return '\n'.join([*self.lines(), *([self.trouble] if self.trouble else [])])
-
-    __repr__ = __str__
-
-    def _repr_html_(self):
-        rows = ''.join(f'<tr>{"".join(f"<td>{html.escape(c)}</td>" for c in r)}</tr>' for r in self._rows())
-        notes = ''.join(f'<p>{html.escape(n)}</p>' for n in [*self._notes(), self.trouble] if n)
-        return f'<p>From {html.escape(self.source)}:</p><table>{rows}</table>{notes}' + (self.report._repr_html_() if self.report else '')
-
-# %% ../nbs/00_data.ipynb #0a2c8684
-def _size(file):
-    "Width and height of an upright picture, from its header."
-    name = _shown(file)
-    with _open_file(file, name) as f:
-        try:
-            im = _open_header(f, name)
-            return im.size[::-1] if im.getexif().get(0x0112, 1) in (5, 6, 7, 8) else im.size
-        except PictureError: raise
-        except Exception as e: raise PictureError(f'{name} is damaged or cut short ({_shown(e)}).') from e
-
-def _folders(queries):
-    "{search word: its folder}. `DataError` if there is none, or two would share one, on any system."
-    if not queries: raise DataError('There is no search word; give one or more.')
-    folders, taken = {}, {}
-    for q in queries:
-        folders[q] = label_name(q)
-        if other := taken.get(folders[q].casefold()):
-            raise DataError(f'The search words {other!r} and {q!r} would share the folder {folders[q]}; give one of them.')
-        taken[folders[q].casefold()] = q
-    return folders
-
-def _open_folder(dest, folder):
-    "Make `folder`, remove what a killed process left half-written, and give {stem: picture} of what lies there, or was set aside from there."
-    try:
-        (dest/folder).mkdir(exist_ok=True)
-        for part in (dest/folder).glob('.*.part'): part.unlink(missing_ok=True)
-    except OSError as e: raise DataError(f'{_shown(e.filename)} can not be written ({e.strerror}).') from None
-    path = Path(os.path.abspath(dest))
-    places = path/folder, path.with_name(f'{path.name}_set_aside')/folder
-    return {Path(e.path).stem: Path(e.path) for p in places if p.is_dir() for e in _entries(p) if is_picture(e.name)}
-
-def _row(record, file, folder):
-    "The line of the manifest for a photograph that has arrived in `file`."
-    return dict(file=f'{folder}/{file.name}', source=record.source, id=record.id, page=record.page, url=record.url, photographer=record.photographer,
-                licence=record.licence, query=record.query, sha256=_sha256(file), size=_size(file),
-                time=datetime.now(timezone.utc).isoformat(timespec='seconds'))
-
-def _is_there(record, word, dest, manifest, lying):
-    "Was this photograph fetched before? Counts it, and gives it a line where it has none."
-    file = manifest.files.get((record.source, record.id))
-    if file is None:
-        if not (f := lying.get(record.stem)): return False
-        manifest.add(_row(record, f, word.folder))
-        file = f.name
-    word.there += 1
-    word.elsewhere += not (dest/word.folder/Path(file).name).is_file()
-    return True
-
-def _fetch_word(source, word, dest, manifest, pool):
-    "Fetch the photographs of a search word, entering each into `word` and `manifest`."
-    from tqdm import tqdm
-    n, folder, lying, busy = word.wanted, dest/word.folder, _open_folder(dest, word.folder), {}
-    def settle(done):
-        for f in done:
-            record = busy[f]
-            try:
-                file = f.result()
-                if (record.source, record.id) not in manifest.files: manifest.add(_row(record, file, word.folder)) # here twice, by a Ctrl-C
-                word.new += 1
-            except PictureError as e: word.refuse(record, e)
-            del busy[f]
-        bar.update(word.kept - bar.n)
-    def settle_some(): settle(wait(busy, return_when=FIRST_COMPLETED).done)
-    with tqdm(desc=_shown(word.query), total=n, unit=' photographs', disable=None) as bar:
-        try:
-            for record in source.search(word.query, 2*n + 20):
-                word.found += 1
-                try:
-                    if not _is_there(record, word, dest, manifest, lying): busy[pool.submit(source.fetch, record, folder)] = record
-                except PictureError as e: word.refuse(record, e)
-                while busy and (len(busy) >= 2*PER_HOST or word.kept + len(busy) >= n): settle_some()
-                if word.kept >= n: break
-            while busy: settle_some()
-        except SourceError: # what it named before is fetched
-            while busy: settle_some()
-            raise
-        except BaseException: # what has not begun is dropped, what is under way gets its line
-            for f in [f for f in busy if f.cancel()]: del busy[f]
-            for f in wait(busy).done:
-                with suppress(BearclfError): settle([f])
-            raise
-
-# %% ../nbs/00_data.ipynb #4e19d3aa
-def download(
-    queries:str|Iterable[str], # search words
-    n:int=170, # photographs wanted of each, from this source
-    source:str|Source|None=None, # 'flickr', 'openverse', 'inaturalist', 'wikimedia' or your own; else Flickr with a key, Wikimedia Commons without
-    dest:str|Path='images', # the folder for the set, made where there is none
-    licence:str|Iterable[str]='cc', # 'cc': all of Creative Commons and the public domain; 'any'; or names such as 'by' and 'cc0'
-    size:str='large', # 'small' (320 pixels, at most), 'medium' (640), 'large' (1024) or 'original'
-    key:str=None, # Flickr's, else that of the environment (FLICKR_KEY, FLICKR_SECRET) or of ~/.config/bearclf/config.ini
-    secret:str=None, # that belongs to the key
-    check:bool=True # `verify` the set at the end?
-)->Downloaded: # print it, or show it in a notebook
-    """Fetch photographs to a folder for each search word, with a line in the manifest for each; goes on where it was stopped. `DataError` for a wrong
-    argument, or if nothing can be written; trouble with the source ends the download and is told by `.trouble`."""
-    folders = _folders([queries] if isinstance(queries, str) else list(queries))
-    if n < 1: raise DataError(f'n is {n}; ask for at least one photograph.')
-    if source is None or isinstance(source, str):
-        from bearclf.sources import open_source
-        source = open_source(source, licence, size, key, secret)
-    dest = Path(dest)
-    res = Downloaded(dest, getattr(source, 'title', source.name))
-    with Manifest(dest) as manifest, ThreadPoolExecutor(PER_HOST) as pool:
-        try:
-            for query, folder in folders.items():
-                res.words.append(word := WordCount(query, folder, n))
-                try: _fetch_word(source, word, dest, manifest, pool)
-                except NothingFound as e: word.note = str(e)
-        except SourceError as e: res.trouble = str(e)
-    if check and any(w.kept for w in res.words): res.report = verify(dest)
-    return res
-
-# %% ../nbs/00_data.ipynb #fc1ea908
-_CREDITS_PAGE = '''<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Credits</title>
-<style>:root {{ color-scheme: light dark }} body {{ font: 16px/1.5 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em }}
-table {{ border-collapse: collapse; width: 100% }}
-td, th {{ text-align: left; padding: .2em 1em .2em 0; border-bottom: 1px solid #8884; overflow-wrap: anywhere }}</style></head>
-<body><h1>Credits</h1>
-<p>{head}</p>
-{tables}
-</body></html>
-'''
-
-def _deed(licence):
-    "The page of a Creative Commons licence; empty for any other."
-    m = re.match(r'(?:CC (BY[A-Z-]*)|(CC0)|(Public Domain Mark)) (\d\.\d)', licence)
-    if not m: return ''
-    place = f'licenses/{m[1].lower()}' if m[1] else 'publicdomain/zero' if m[2] else 'publicdomain/mark'
-    return f'https://creativecommons.org/{place}/{m[4]}/'
-
-def _link(text, url):
-    "HTML of `text`, linked to `url` if that is an address of the web."
-    text = html.escape(_shown(text))
-    return f'<a href="{html.escape(url)}">{text}</a>' if re.match(r'https?://', url) else text
-
-def write_credits(
-    path:str|Path, # the folder of the set
-    out:str|Path|None=None # the page to write; else `credits.html` in `path`
-)->Path: # the page
-    "Write an HTML page with photographer, licence and link of every photograph in `path`. `DataError` if there is none, or it can't be written."
-    path = Path(path)
-    known = follow_moves(read_manifest(path))
-    names = {Path(f).name: r for f, r in known.items()}  # a file may have been moved without a word
-    groups = defaultdict(list)
-    for f in picture_files(path): groups[f.parent.relative_to(path).as_posix()].append(f)
-    if not groups: raise DataError(f'There are no pictures in {_shown(path)}.')
-    files = [f for fs in groups.values() for f in fs]
-    def row(f): return known.get(f.relative_to(path).as_posix()) or names.get(f.name, {})
-    unknown = sum('source' not in row(f) for f in files)
-    head = f'{len(files)} photographs' + (f'; of {unknown} it is not known where they came from' if unknown else '')
-    def line(f):
-        r = {k: str(v) for k, v in row(f).items()}
-        by, licence, page = (r.get(k) or 'unknown' for k in ('photographer', 'licence', 'page'))
-        cells = [_link(f.name, ''), _link(by, ''), _link(licence, _deed(licence)), _link(page, page)]
-        return f'<tr>{"".join(f"<td>{c}</td>" for c in cells)}</tr>'
-    tables = '\n'.join(f'<h2>{html.escape(_shown(g))}</h2>\n<table><tr><th>file</th><th>photographer</th><th>licence</th><th>link</th></tr>\n'
-                       + '\n'.join(map(line, fs)) + '\n</table>' for g, fs in groups.items())
-    out = Path(out) if out else path/CREDITS
-    with whole_file(out) as part: part.write_text(_CREDITS_PAGE.format(head=head, tables=tables), encoding='utf-8')
-    return out
-
-# %% ../nbs/00_data.ipynb #d0d0ead5
-class LabelCount(NamedTuple):
-    "One line of a `Summary`."
-    label:str
-    pictures:int
-    share:float           # of all pictures, 0 to 1
-    size:tuple[int, int]  # median width and height, pixels
-
-@dataclass(repr=False)
-class Summary:
-    "How many pictures a set has, by label."
-    path:Path
-    hash:str              # see `data_hash`
-    pictures:int
-    several:int           # pictures with two labels or more
-    none:int              # pictures without a label
-    labels:list[LabelCount]
-
-    def _head(self):
-        return (f'{self.pictures} pictures in {_shown(self.path)} (set {self.hash}); '
-                f'{self.several} with several labels, {self.none} with none')
-
-    def _rows(self):
-        head = ('label', 'pictures', 'share', 'median size')
-        return [head] + [(_shown(l.label), str(l.pictures), f'{l.share:.1%}', f'{l.size[0]} x {l.size[1]}') for l in self.labels]
-
-    def __str__(self):
-        rows = self._rows()
-        wide = [max(len(r[i]) for r in rows) for i in range(4)]
-        lines = [r[0].ljust(wide[0]) + ''.join('  ' + c.rjust(w) for c, w in zip(r[1:], wide[1:])) for r in rows]
-        return '\n'.join([self._head(), *lines])
-
-    __repr__ = __str__
-
-    def _repr_html_(self):
-        rows = ''.join(f'<tr>{"".join(f"<td>{html.escape(c)}</td>" for c in r)}</tr>' for r in self._rows())
-        return f'<p>{html.escape(self._head())}</p><table>{rows}</table>'
-
-    def plot(self):
-        "A bar for each label; gives the matplotlib axes."
-        import matplotlib.pyplot as plt
-        _, ax = plt.subplots(figsize=(6, .5 + .4*len(self.labels)))
-        bars = ax.barh([_shown(l.label) for l in self.labels][::-1], [l.pictures for l in self.labels][::-1])
-        ax.bar_label(bars, padding=3)
-        ax.set(xlabel='pictures', title=f'Set {self.hash}')
-        ax.margins(x=.1)
-        return ax
-
-def summary(
-    path:str|Path # a folder of labelled pictures, as for `read_labels`
-)->Summary: # print it, show it in a notebook, or `.plot()` it
-    "Count the pictures in `path` by label. `DataError` as `read_labels`; `PictureError` for a broken file (see `verify`)."
-    pictures, sizes = read_labels(path), defaultdict(list)
-    for o, size in zip(pictures, _threaded(lambda o: _size(o.file), pictures)):
-        for l in o.labels: sizes[l].append(size)
-    rows = [LabelCount(l, len(s), len(s)/len(pictures), tuple(round(median(x)) for x in zip(*s))) for l, s in sorted(sizes.items())]
-    several, none = sum(len(o.labels) > 1 for o in pictures), sum(not o.labels for o in pictures)
-    return Summary(Path(path), data_hash(pictures), len(pictures), several, none, rows)
-
-# %% ../nbs/00_data.ipynb #f96603d1
-import base64, sys
 
 # %% ../nbs/00_data.ipynb #938c99f8
 def record_move(
@@ -1622,6 +1191,467 @@ def _labels_below(path):
     listed = _read_csv(path, missing_ok=True)
     return lambda f: listed[f] if f in listed else f.relative_to(path).parts[:1] if f.parent != path else ()
 
+# %% ../nbs/00_data.ipynb #9d95857e
+def _check(file):
+    "The size, hash of the content and perceptual hash of a picture, or what is wrong with it."
+    try:
+        im = open_picture(file)
+        return im.size, _sha256(file), _phash(im)
+    except PictureError as e: return e
+
+def _groups(files, key):
+    "Lists of two or more `files` with the same `key`."
+    res = defaultdict(list)
+    for f in files: res[key(f)].append(f)
+    return [g for g in res.values() if len(g) > 1]
+
+def _set_aside(path, report):
+    "Move what the `report` says can't be used to the folder beside `path`."
+    moves, taken = [], _listed(path)
+    try:
+        for troubles in (report.unreadable, report.small):
+            for i, t in enumerate(troubles):
+                if not os.path.lexists(t.file): continue # a row of `labels.csv` without a file
+                try: to = _move_recorded(path, t.file, _aside(path)/t.file.relative_to(path), t.reason, taken)
+                except (OSError, DataError) as e: troubles[i] = t._replace(reason=f'{t.reason} It could not be moved ({str(getattr(e, "strerror", None) or e).rstrip(".")}).')
+                else:
+                    troubles[i] = t._replace(moved=to)
+                    moves.append((t.file, to, None))
+    finally: _rows_follow(path, moves)
+
+def verify(
+    path:str|Path, # a folder of labelled pictures, as for `read_labels`
+    min_side:int=100, # pictures with a side shorter than this many pixels are too small; the network looks at 224
+    move:bool=True # move what is unreadable or too small to the folder `<path>_set_aside`?
+)->Report: # print it, or show it in a notebook
+    "Open every picture in `path` fully and report what is wrong. Nothing is deleted or overwritten. `DataError` if it's no folder."
+    given, path = Path(path), Path(os.path.abspath(path))
+    if move: _settle(path)
+    everything, listed = list(_walk(path)), _read_csv(path, missing_ok=True)
+    files = sorted({f for f in everything if is_picture(f)} | {*listed})
+    strange = [f for f in everything if not is_picture(f) and f not in (path/LABELS_CSV, path/MANIFEST, path/CREDITS, *listed)]
+    report = Report(given, len(files), not_pictures=strange)
+    good = {}
+    for file, found in zip(files, _bar('verify', iterable=_threaded(_check, files), total=len(files), delay=1)):
+        if isinstance(found, PictureError):
+            report.unreadable.append(Trouble(file, str(found).removeprefix(f'{_shown(file)} ')))
+        elif min(found[0]) < min_side:
+            report.small.append(Trouble(file, 'is {} x {} pixels, a side less than {}.'.format(*found[0], min_side)))
+        else: good[file] = found
+    if move: _set_aside(path, report)
+    def labels(f):
+        if f in listed: return ';'.join(sorted(listed[f]))
+        return f.relative_to(path).parts[0] if f.parent != path else ''
+    def group(fs): return Duplicates(sorted(fs), sorted({labels(f) for f in fs}))
+    report.exact = [group(g) for g in _groups(good, lambda f: good[f][1])]
+    copies = {f for d in report.exact for f in d.files[1:]}
+    hashes = {f: o[2] for f, o in good.items() if f not in copies}
+    report.near = [group(g) for g in near_duplicates(hashes, hashes=hashes)]
+    return report
+
+# %% ../nbs/00_data.ipynb #11606808
+def check_trainable(
+    pictures:list[Labelled], # as `read_labels` gives them
+    single:bool=False # is the network to give exactly one label to each picture?
+):
+    "`DataError` if there is nothing to tell apart, too little to hold a fifth aside, a label that can't be written, or a picture that can't be opened."
+    counts = Counter(l for o in pictures for l in o.labels)
+    if odd := [l for l in counts if not l.isprintable() or not l.strip()]:
+        raise DataError(f'The label {_shown(odd[0])!r} has letters that can not be printed; rename its folder.')
+    if len({o.labels for o in pictures}) < 2:
+        raise DataError(f'All pictures have the same label ({_shown(", ".join(counts) or "none")}); '
+                        'training needs at least two folders of different labels.')
+    if alone := [l for l, n in counts.items() if n < 2]:
+        raise DataError(f'The label {_shown(alone[0])} has only one picture; '
+                        'it needs at least two, to learn from one and to test on the other.')
+    if len(pictures) < 5: raise DataError(f'{len(pictures)} pictures are too few to hold a fifth aside; training needs at least 5.')
+    if single and (odd := [o for o in pictures if len(o.labels) != 1]):
+        raise DataError(f'{_shown(odd[0].file)} has {len(odd[0].labels)} labels ({len(odd)} such); '
+                        'for a single-label network each picture needs exactly one.')
+    bad = [e for e in _threaded(lambda o: _trouble(o.file), pictures) if e]
+    if bad:
+        raise DataError(f'{len(bad)} of {len(pictures)} pictures can not be read '
+                        f'(the first: {str(bad[0]).rstrip(".")}); `bearclf verify` moves them away.')
+
+def _trouble(file):
+    "The `PictureError` of `file`, if it has one."
+    try: open_picture(file, at_least=DECODE_SIDE)
+    except PictureError as e: return e
+
+# %% ../nbs/00_data.ipynb #1500f182
+class Manifest:
+    "The manifest of a folder, open to one process at a time: `with Manifest('images') as m: m.add({...})`. `DataError` if it can't be opened."
+    def __init__(self, path:str|Path):
+        self.path, self.files = Path(path), {}   # {(source, id): the file in which it arrived}
+        self.found = defaultdict(dict)           # {(source, search word): {id: file}}
+
+    def __enter__(self):
+        from filelock import FileLock, Timeout
+        file = self.path/MANIFEST
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            check_writable(file)
+            self._lock = FileLock(self.path/f'.{MANIFEST}.lock')
+            self._lock.acquire(timeout=0)
+            self._f = open(file, 'ab+', buffering=0)
+        except Timeout: raise DataError(f'Another download to {_shown(self.path)} is going on; wait until it is done.') from None
+        except OSError as e: raise DataError(f'{_shown(self.path)} can not be written to ({e.strerror or e}).') from None
+        try:
+            self._mend()
+            for row in read_manifest(self.path): self._enter(row)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _mend(self):
+        "Take away a torn last line."
+        end = at = self._f.seek(0, os.SEEK_END)
+        while at:
+            start = max(0, at - 65536)
+            self._f.seek(start)
+            if (found := self._f.read(at - start).rfind(b'\n')) >= 0: break
+            at = start
+        whole = start + found + 1 if at else 0
+        if whole < end: self._f.truncate(whole)
+
+    def _enter(self, row):
+        if {'file', 'source', 'id'} <= row.keys():
+            self.files[row['source'], row['id']] = self.found[row['source'], row.get('query')][row['id']] = row['file']
+
+    def add(self,
+        row:dict # what JSON can hold, with the keys above
+    ):
+        "Add a line."
+        line, end = (json.dumps(row) + '\n').encode(), self._f.seek(0, os.SEEK_END)
+        try:
+            if self._f.write(line) < len(line): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as e:
+            self._f.truncate(end)
+            raise DataError(f'{_shown(self.path/MANIFEST)} can not be written ({e.strerror or e}).') from None
+        self._enter(row)
+
+    def __exit__(self, *_):
+        self._f.close()
+        self._lock.release()
+
+# %% ../nbs/00_data.ipynb #195436b4
+PER_HOST = 12  # photographs that are fetched at the same time, and so the most that one host is asked for at once
+
+@dataclass
+class WordCount:
+    "What became of one search word."
+    query:str
+    folder:str
+    wanted:int
+    found:int = 0      # photographs that the source named, now or before
+    new:int = 0        # fetched now
+    there:int = 0      # fetched before
+    elsewhere:int = 0  # of those fetched before, in the folder no longer: moved, set aside, deleted, or first found by another word
+    refused:Counter = field(default_factory=Counter)         # why, and how many
+    first:dict[str, str] = field(default_factory=dict)       # why, and the first one's page
+    note:str = ''      # what the source said in place of records
+
+    @property
+    def kept(self)->int:
+        "Photographs of this word that were fetched, now or before."
+        return self.new + self.there
+
+    def refuse(self, record:Record, e:PictureError):
+        "Count a photograph which could not be had."
+        why = re.sub(r' \(.*\)', '', str(e))  # without what differs from one to the next
+        self.refused[why] += 1
+        self.first.setdefault(why, record.page or record.url or record.id)
+
+@dataclass(repr=False)
+class Downloaded:
+    "What `download` did."
+    path:Path
+    source:str
+    words:list[WordCount] = field(default_factory=list)
+    trouble:str = ''                # what ended it early
+    report:Report|None = None       # of `verify`
+
+    @property
+    def ok(self)->bool:
+        "Was something found for every word, nothing refused, nothing set aside, and no trouble?"
+        aside = self.report and (self.report.unreadable or self.report.small)
+        return not (self.trouble or aside or any(w.refused or not w.kept for w in self.words))
+
+    def _rows(self):
+        rows = [('search word', 'found', 'new', 'already there', 'refused', 'folder')]
+        for w in self.words: rows.append((_shown(w.query), *map(str, (w.found, w.new, w.there, w.refused.total())), _shown(self.path/w.folder)))
+        return rows
+
+    def _notes(self):
+        for w in self.words:
+            name = _shown(w.query)
+            for why, n in w.refused.most_common(): yield f'{name}: {n} refused: {_shown(why)} (the first: {_shown(w.first[why])})'
+            if w.elsewhere: yield f'{name}: {w.elsewhere} of those already there were moved, set aside or deleted, or another word found them before'
+            if self.trouble: continue
+            if not w.found: yield f'{name}: {w.note or "nothing was found; try another word, another source, or more licences."}'
+            elif w.kept < w.wanted: yield f'{name}: {w.kept} of the {w.wanted} wanted; the source gave no more'
+
+    def _found(self, most=10):
+        "What `verify` found, not all of it if that is long."
+        lines = str(self.report).splitlines() if self.report else []
+        yield from lines[:most + 1]
+        if more := len(lines[most + 1:]): yield f'  and {more} more, which `bearclf verify {_shown(self.path)}` names'
+
+    def lines(self)->Iterator[str]:
+        "All but the trouble, as lines of text."
+        rows = self._rows()
+        wide = [max(len(r[i]) for r in rows) for i in range(5)]
+        yield f'From {self.source}:'
+        for r in rows: yield '  '.join([r[0].ljust(wide[0]), *(c.rjust(w) for c, w in zip(r[1:5], wide[1:])), r[5]])
+        yield from self._notes()
+        yield from self._found()
+
+    def __str__(self): return '\n'.join([*self.lines(), *([self.trouble] if self.trouble else [])])
+
+    __repr__ = __str__
+
+    def _repr_html_(self):
+        rows = ''.join(f'<tr>{"".join(f"<td>{html.escape(c)}</td>" for c in r)}</tr>' for r in self._rows())
+        notes = ''.join(f'<p>{html.escape(n)}</p>' for n in [*self._notes(), self.trouble] if n)
+        return f'<p>From {html.escape(self.source)}:</p><table>{rows}</table>{notes}' + '<br>'.join(map(html.escape, self._found()))
+
+# %% ../nbs/00_data.ipynb #0a2c8684
+def _size(file):
+    "Width and height of an upright picture, from its header."
+    name = _shown(file)
+    with _open_file(file, name) as f:
+        try:
+            im = _open_header(f, name)
+            return im.size[::-1] if im.getexif().get(0x0112, 1) in (5, 6, 7, 8) else im.size
+        except PictureError: raise
+        except Exception as e: raise PictureError(f'{name} is damaged or cut short ({_shown(e)}).') from e
+
+def _folders(queries):
+    "{search word: its folder}. `DataError` if there is none, or two would share one, on any system."
+    if not queries: raise DataError('There is no search word; give one or more.')
+    folders, taken = {}, {}
+    for q in queries:
+        folders[q] = label_name(q)
+        if other := taken.get(folders[q].casefold()):
+            raise DataError(f'The search words {other!r} and {q!r} would share the folder {folders[q]}; give one of them.')
+        taken[folders[q].casefold()] = q
+    return folders
+
+def _open_folder(dest, folder):
+    "Make `folder`, remove what a killed process left half-written, and give {stem: picture} of what lies there, or was set aside from there."
+    try:
+        (dest/folder).mkdir(exist_ok=True)
+        for part in (dest/folder).glob('.*.part'): part.unlink(missing_ok=True)
+    except OSError as e: raise DataError(f'{_shown(e.filename)} can not be written ({e.strerror}).') from None
+    path = Path(os.path.abspath(dest))
+    places = path/folder, path.with_name(f'{path.name}_set_aside')/folder
+    return {Path(e.path).stem: Path(e.path) for p in places if p.is_dir() for e in _entries(p) if is_picture(e.name)}
+
+def _row(record, file, folder):
+    "The line of the manifest for a photograph that has arrived in `file`."
+    return dict(file=f'{folder}/{file.name}', source=record.source, id=record.id, page=record.page, url=record.url, photographer=record.photographer,
+                licence=record.licence, query=record.query, sha256=_sha256(file), size=_size(file),
+                time=datetime.now(timezone.utc).isoformat(timespec='seconds'))
+
+def _count(word, dest, file):
+    "Count a photograph that arrived in `file`, some time ago."
+    word.there += 1
+    word.elsewhere += not (dest/word.folder/Path(file).name).is_file()
+
+def _is_there(record, word, dest, manifest, lying):
+    "Was this photograph fetched before? Counts it, and gives it a line where it has none."
+    file = manifest.files.get((record.source, record.id))
+    if file is None:
+        if not (f := lying.get(record.stem)): return False
+        manifest.add(_row(record, f, word.folder))
+        file = f.name
+    _count(word, dest, file)
+    return True
+
+def _fetch_word(source, word, dest, manifest, pool):
+    "Fetch the photographs of a search word, entering each into `word` and `manifest`."
+    n, folder, lying, busy = word.wanted, dest/word.folder, _open_folder(dest, word.folder), {}
+    before = dict(manifest.found[source.name, word.query])
+    for file in before.values(): _count(word, dest, file)
+    word.found = word.there
+    def settle(done):
+        for f in done:
+            record = busy[f]
+            try:
+                file = f.result()
+                if (record.source, record.id) not in manifest.files: manifest.add(_row(record, file, word.folder)) # here twice, by a Ctrl-C
+                word.new += 1
+            except PictureError as e: word.refuse(record, e)
+            del busy[f]
+        bar.update(min(n, word.kept) - bar.n)
+    def settle_some(): settle(wait(busy, return_when=FIRST_COMPLETED).done)
+    with _bar(_shown(word.query), total=n, initial=min(n, word.there), unit=' photographs', delay=1) as bar:
+        try:
+            for record in source.search(word.query, 2*n + 20, len(before)) if word.kept < n else ():
+                if record.id in before: continue
+                word.found += 1
+                try:
+                    if not _is_there(record, word, dest, manifest, lying): busy[pool.submit(source.fetch, record, folder)] = record
+                except PictureError as e: word.refuse(record, e)
+                while busy and (len(busy) >= 2*PER_HOST or word.kept + len(busy) >= n): settle_some()
+                if word.kept >= n: break
+            while busy: settle_some()
+        except SourceError: # what it named before is fetched
+            while busy: settle_some()
+            raise
+        except BaseException: # what has not begun is dropped, what is under way gets its line
+            for f in [f for f in busy if f.cancel()]: del busy[f]
+            for f in wait(busy).done:
+                with suppress(BearclfError): settle([f])
+            raise
+
+# %% ../nbs/00_data.ipynb #4e19d3aa
+def download(
+    queries:str|Iterable[str], # search words
+    n:int=170, # photographs wanted of each, from this source
+    source:str|Source|None=None, # 'flickr', 'openverse', 'inaturalist', 'wikimedia' or your own; else Flickr with a key, Wikimedia Commons without
+    dest:str|Path='images', # the folder for the set, made where there is none
+    licence:str|Iterable[str]='cc', # 'cc': all of Creative Commons and the public domain; 'any'; or names such as 'by' and 'cc0'
+    size:str='large', # 'small' (320 pixels, at most), 'medium' (640), 'large' (1024) or 'original'
+    key:str=None, # Flickr's, else that of the environment (FLICKR_KEY, FLICKR_SECRET) or of ~/.config/bearclf/config.ini
+    secret:str=None, # that belongs to the key
+    check:bool=True # `verify` the set at the end?
+)->Downloaded: # print it, or show it in a notebook
+    """Fetch photographs to a folder for each search word, with a line in the manifest for each; goes on where it was stopped. `DataError` for a wrong
+    argument, or if nothing can be written; trouble with the source ends the download and is told by `.trouble`."""
+    folders = _folders([queries] if isinstance(queries, str) else list(queries))
+    if n < 1: raise DataError(f'n is {n}; ask for at least one photograph.')
+    if source is None or isinstance(source, str):
+        from bearclf.sources import open_source
+        source = open_source(source, licence, size, key, secret)
+    dest = Path(dest)
+    res = Downloaded(dest, getattr(source, 'title', source.name))
+    with Manifest(dest) as manifest, ThreadPoolExecutor(PER_HOST) as pool:
+        try:
+            for query, folder in folders.items():
+                res.words.append(word := WordCount(query, folder, n))
+                try: _fetch_word(source, word, dest, manifest, pool)
+                except NothingFound as e: word.note = str(e)
+        except SourceError as e: res.trouble = str(e)
+    if check and any(w.kept for w in res.words): res.report = verify(dest)
+    return res
+
+# %% ../nbs/00_data.ipynb #fc1ea908
+_CREDITS_PAGE = '''<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Credits</title>
+<style>:root {{ color-scheme: light dark }} body {{ font: 16px/1.5 sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em }}
+table {{ border-collapse: collapse; width: 100%; table-layout: fixed }}
+td, th {{ text-align: left; vertical-align: top; padding: .3em 1em .3em 0; border-bottom: 1px solid #8884; overflow-wrap: anywhere }}
+th:nth-child(1), th:nth-child(2) {{ width: 26% }} th:nth-child(3) {{ width: 16% }}
+@media (max-width: 45em) {{ th {{ display: none }} tr {{ display: block; padding: .5em 0; border-bottom: 1px solid #8884 }}
+  td {{ display: block; padding: 0; border: 0 }} td:first-child {{ font-weight: bold }} }}</style></head>
+<body><h1>Credits</h1>
+<p>{head}</p>
+{tables}
+</body></html>
+'''
+
+def _deed(licence):
+    "The page of a Creative Commons licence; empty for any other."
+    m = re.match(r'(?:CC (BY[A-Z-]*)|(CC0)|(Public Domain Mark)) (\d\.\d)', licence)
+    if not m: return ''
+    place = f'licenses/{m[1].lower()}' if m[1] else 'publicdomain/zero' if m[2] else 'publicdomain/mark'
+    return f'https://creativecommons.org/{place}/{m[4]}/'
+
+def _link(text, url):
+    "HTML of `text`, linked to `url` if that is an address of the web."
+    text = html.escape(_shown(text))
+    return f'<a href="{html.escape(url)}">{text}</a>' if re.match(r'https?://', url) else text
+
+def write_credits(
+    path:str|Path, # the folder of the set
+    out:str|Path|None=None # the page to write; else `credits.html` in `path`
+)->Path: # the page
+    """Write an HTML page with photographer, licence and link of every photograph in `path`, and of those set aside from it. `DataError` if there is
+    none, or it can't be written."""
+    path = Path(path)
+    known = follow_moves(read_manifest(path))
+    names = {Path(f).name: r for f, r in known.items()}  # a file may have been moved without a word
+    groups = defaultdict(list)
+    for f in picture_files(path): groups[f.parent.relative_to(path).as_posix()].append(f)
+    if (aside := _aside(Path(os.path.abspath(path)))).is_dir():
+        for f in picture_files(aside): groups[f'set aside: {f.parent.relative_to(aside).as_posix()}'].append(f)
+    if not groups: raise DataError(f'There are no pictures in {_shown(path)}.')
+    files = [f for fs in groups.values() for f in fs]
+    def row(f): return known.get(Path(os.path.relpath(f, path)).as_posix()) or names.get(f.name, {})
+    unknown = sum('source' not in row(f) for f in files)
+    head = f'{len(files)} photographs' + (f'; the source of {unknown} is not known' if unknown else '')
+    def line(f):
+        r = {k: str(v) for k, v in row(f).items()}
+        by, licence, page = (r.get(k) or 'unknown' for k in ('photographer', 'licence', 'page'))
+        cells = [_link(f.name, ''), _link(by, ''), _link(licence, _deed(licence)), _link(page, page)]
+        return f'<tr>{"".join(f"<td>{c}</td>" for c in cells)}</tr>'
+    tables = '\n'.join(f'<h2>{html.escape(_shown(g))}</h2>\n<table><tr><th>file</th><th>photographer</th><th>licence</th><th>link</th></tr>\n'
+                       + '\n'.join(map(line, fs)) + '\n</table>' for g, fs in groups.items())
+    out = Path(out) if out else path/CREDITS
+    with whole_file(out) as part: part.write_text(_CREDITS_PAGE.format(head=head, tables=tables), encoding='utf-8')
+    return out
+
+# %% ../nbs/00_data.ipynb #d0d0ead5
+class LabelCount(NamedTuple):
+    "One line of a `Summary`."
+    label:str
+    pictures:int
+    share:float           # of all pictures, 0 to 1
+    size:tuple[int, int]  # median width and height, pixels
+
+@dataclass(repr=False)
+class Summary:
+    "How many pictures a set has, by label."
+    path:Path
+    hash:str              # see `data_hash`
+    pictures:int
+    several:int           # pictures with two labels or more
+    none:int              # pictures without a label
+    labels:list[LabelCount]
+
+    def _head(self):
+        return (f'{self.pictures} pictures in {_shown(self.path)} (set {self.hash}); '
+                f'{self.several} with several labels, {self.none} with none')
+
+    def _rows(self):
+        head = ('label', 'pictures', 'share', 'median size')
+        return [head] + [(_shown(l.label), str(l.pictures), f'{l.share:.1%}', f'{l.size[0]} x {l.size[1]}') for l in self.labels]
+
+    def __str__(self):
+        rows = self._rows()
+        wide = [max(len(r[i]) for r in rows) for i in range(4)]
+        lines = [r[0].ljust(wide[0]) + ''.join('  ' + c.rjust(w) for c, w in zip(r[1:], wide[1:])) for r in rows]
+        return '\n'.join([self._head(), *lines])
+
+    __repr__ = __str__
+
+    def _repr_html_(self):
+        rows = ''.join(f'<tr>{"".join(f"<td>{html.escape(c)}</td>" for c in r)}</tr>' for r in self._rows())
+        return f'<p>{html.escape(self._head())}</p><table>{rows}</table>'
+
+    def plot(self):
+        "A bar for each label; gives the matplotlib axes."
+        import matplotlib.pyplot as plt
+        _, ax = plt.subplots(figsize=(6, .5 + .4*len(self.labels)))
+        bars = ax.barh([_shown(l.label) for l in self.labels][::-1], [l.pictures for l in self.labels][::-1])
+        ax.bar_label(bars, padding=3)
+        ax.set(xlabel='pictures', title=f'Set {self.hash}')
+        ax.margins(x=.1)
+        return ax
+
+def summary(
+    path:str|Path # a folder of labelled pictures, as for `read_labels`
+)->Summary: # print it, show it in a notebook, or `.plot()` it
+    "Count the pictures in `path` by label. `DataError` as `read_labels`; `PictureError` for a broken file (see `verify`)."
+    pictures, sizes = read_labels(path), defaultdict(list)
+    for o, size in zip(pictures, _threaded(lambda o: _size(o.file), pictures)):
+        for l in o.labels: sizes[l].append(size)
+    rows = [LabelCount(l, len(s), len(s)/len(pictures), tuple(round(median(x)) for x in zip(*s))) for l, s in sorted(sizes.items())]
+    several, none = sum(len(o.labels) > 1 for o in pictures), sum(not o.labels for o in pictures)
+    return Summary(Path(path), data_hash(pictures), len(pictures), several, none, rows)
+
 # %% ../nbs/00_data.ipynb #eaae2d30
 DEDUPE_DISTANCE = 6  # bits, of 64, in which a copy may differ that is taken away unseen
 
@@ -1684,12 +1714,8 @@ def _look(file):
 
 def _look_at(files, what):
     "The looks of the `files` that can be read, and a `Trouble` for each of the others, with a progress bar called `what`."
-    notebook = 'ipykernel' in sys.modules  # else a bar on a terminal, and nowhere else
-    if notebook: from tqdm.notebook import tqdm
-    else: from tqdm import tqdm
     looks, troubles = {}, []
-    bar = tqdm(files, what, disable=False if notebook else None, delay=3)
-    for f, o in zip(bar, _threaded(_look, files)):
+    for f, o in zip(_bar(what, iterable=files, delay=3), _threaded(_look, files)):
         if isinstance(o, PictureError): troubles.append(Trouble(f, str(o).removeprefix(f'{_shown(f)} ')))
         else: looks[f] = o
     return looks, troubles

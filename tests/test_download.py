@@ -1,5 +1,5 @@
 "Downloads, against one server that speaks as the four services do and fails in every way we know of."
-import errno, html.parser, json, multiprocessing, os, random, re, signal, subprocess, sys, threading, time
+import errno, html.parser, json, multiprocessing, os, random, re, signal, socket, subprocess, sys, tempfile, threading, time
 from pathlib import Path
 
 import pytest, tqdm
@@ -18,6 +18,7 @@ def server():
     with Server() as s:
         yield s
         s.shutdown()
+        assert s.wrong == []
 
 def net(**kwargs): return Net(**{'allow': ['127.0.0.1'], 'backoff': .01, 'max_bytes': 200_000} | kwargs)
 
@@ -100,6 +101,16 @@ def test_a_service_in_trouble(server, tmp_path, kind, faults, trouble):
     assert res.ok and [w.new for w in res.words] == [2, 2]
     if faults == ['busy-a-second']: assert time.monotonic() - start > 1
 
+def test_openverse_goes_on_at_the_page_where_it_was_cut_off(server, tmp_path):
+    server.n, new = 200, []
+    for _ in range(4): # sittings, an hour apart
+        server.patience = len(server.queries) + 5
+        res = download(['grizzly', 'teddy'], n=170, source=service(server, Openverse), dest=tmp_path/'images', check=False)
+        new.append([w.new for w in res.words])
+    assert new == [[100], [70, 20], [0, 100], [0, 50]] and res.ok and [w.kept for w in res.words] == [170, 170]
+    pages = [(q['q'], q['page']) for _, q in server.queries]
+    assert len(pages) - len(set(pages)) == 3 and max(server.asked.values()) == 1  # only what was refused is asked for anew
+
 def test_trouble_in_the_middle_keeps_what_is_there(server, tmp_path):
     server.n = 60
     server.api_faults = [None, None, 'busy-an-hour']
@@ -150,11 +161,17 @@ def test_flickr_says_what_its_codes_mean(server, tmp_path):
     server.api_faults = [{'stat': 'fail', 'code': 105, 'message': 'Service currently unavailable'}]*2
     assert download('grizzly', n=2, source=service(server, Flickr), dest=tmp_path/'images').trouble == ''
     server.api_faults = [{'stat': 'fail', 'code': 105, 'message': 'Service currently unavailable'}]*3
-    assert 'out of order' in download('grizzly', n=2, source=service(server, Flickr), dest=tmp_path/'images').trouble
+    def trouble(secret='secret'):
+        source = Flickr('good', secret, base=f'{server.url}/flickr', net=net(), interval=0)
+        return download('grizzly', n=3, source=source, dest=tmp_path/'images').trouble
+    assert 'out of order; what is there already stays' in trouble()
     server.api_faults = [None, {'stat': 'fail', 'code': 1, 'message': 'Too many tags'}]
-    assert 'Too many tags' in download('grizzly', n=2, source=service(server, Flickr), dest=tmp_path/'images').trouble
+    assert 'Too many tags' in (said := trouble()) and 'later' not in said
     server.api_faults = [{'stat': 'fail'}]
-    assert 'not in its format' in download('grizzly', n=2, source=service(server, Flickr), dest=tmp_path/'images').trouble
+    assert 'not in its format' in trouble()
+    server.api_faults = ['unauthorized']
+    assert 'FLICKR_SECRET' in trouble()
+    assert 'FLICKR_SECRET' in trouble(secret='wrong') and trouble() == ''
 
 def test_a_cactus_is_no_teddy(server, tmp_path):
     res = download(['teddy', 'Ursus americanus'], n=2, source=service(server, INaturalist), dest=tmp_path/'images')
@@ -199,6 +216,33 @@ def test_an_allowed_host_is_reached_by_its_name_only(server):
         with pytest.raises(sources._NetError, match='private network'): net().get(f'{host}:{server.server_address[1]}/photo/l/2.jpg')
     assert server.asked['2'] == 0
 
+def test_another_host_is_followed_to(server, tmp_path):
+    bad = server.ids('grizzly')[0]
+    server.faults[bad] = ['redirect-other-host']
+    res = download('grizzly', n=1, source=service(server, net=net(allow=['127.0.0.1', 'localhost'])), dest=tmp_path, check=False)
+    assert res.ok and server.asked['78'] == 1 and is_whole(tmp_path)[0].read_bytes() == picture('78', server.side)
+
+@pytest.mark.parametrize('address, refused', {
+    '127.0.0.1': True, '0.0.0.0': True, '10.1.2.3': True, '172.16.0.1': True, '192.168.1.1': True, '169.254.169.254': True, '100.64.0.1': True,
+    '224.0.0.1': True, '255.255.255.255': True, '::': True, '::1': True, '::127.0.0.1': True, '::ffff:10.0.0.1': True, 'fe80::1%eth0': True,
+    'fc00::1': True, 'ff02::1': True, '2002:7f00:1::': True, '64:ff9b::10.0.0.1': True, '64:ff9b::8.8.8.8': False, '8.8.8.8': False,
+    '2606:4700:4700::1111': False, '::ffff:8.8.8.8': False}.items())
+def test_which_addresses_are_refused(address, refused):
+    if not refused: return sources._check_address('a.host', address, ())
+    with pytest.raises(sources._NetError, match='private network'): sources._check_address('a.host', address, ())
+    sources._check_address('a.host', address, {'a.host'})
+
+@pytest.mark.parametrize('host', ['10.0.0.1', '[fc00::1]', '169.254.169.254'])
+def test_a_private_address_is_not_even_knocked_at(host, monkeypatch):
+    monkeypatch.setattr(socket.socket, 'connect', lambda *args: pytest.fail('it was'))
+    with pytest.raises(sources._NetError, match='private network'): net().get(f'http://{host}/bear.jpg')
+
+def test_a_name_that_comes_to_stand_for_a_private_address(server, monkeypatch):
+    real = socket.getaddrinfo
+    monkeypatch.setattr(socket, 'getaddrinfo', lambda host, *args, **kw: real('127.0.0.1' if host == 'rebound.example' else host, *args, **kw))
+    with pytest.raises(sources._NetError, match='private network'): net().get(f'http://rebound.example:{server.server_address[1]}/photo/l/5.jpg')
+    assert server.asked['5'] == 0
+
 def test_at_most_two_at_a_time_where_that_is_the_rule(server, tmp_path, monkeypatch):
     monkeypatch.setattr(sources, '_FEWER', {'127.0.0.1': 2})
     server.latency = .02
@@ -242,15 +286,21 @@ def test_folders_that_cannot_be_written(server, tmp_path):
     with pytest.raises(DataError, match='grizzly'): download('grizzly', source=service(server), dest=tmp_path/'images')
     assert not server.queries
 
-@pytest.mark.skipif(hasattr(os, 'getuid') and os.getuid() == 0, reason='root may write everywhere')
-def test_a_read_only_folder(server, tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(DataError, match='may not be written|can not be written'): download('grizzly', source=service(server), dest=tmp_path)
+def _not_as_root(url, dest):
+    if os.getuid() == 0: os.setuid(65534)
+    with pytest.raises(DataError, match='may not be written|can not be written'):
+        download('grizzly', source=Wikimedia(base=f'{url}/commons', net=net(), interval=0), dest=dest)
 
-def test_a_read_only_folder_by_what_the_system_says(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(os, 'access', lambda path, mode: mode != os.W_OK)
-    with pytest.raises(DataError, match='may not be written'): download('grizzly', source=service(server), dest=tmp_path/'images')
-    assert not server.queries
+@pytest.mark.skipif(not hasattr(os, 'getuid'), reason='no users here')
+def test_a_read_only_folder(server):
+    with tempfile.TemporaryDirectory() as d: # whose parents all may enter
+        Path(d).chmod(0o555)
+        for dest in (d, f'{d}/images'):
+            p = multiprocessing.get_context('fork').Process(target=_not_as_root, args=(server.url, dest))
+            p.start()
+            p.join()
+            assert p.exitcode == 0
+        assert os.listdir(d) == [] and not server.queries
 
 @pytest.mark.parametrize('word', ['../../x', 'a/b', 'a\\b', 'CON', 'con.txt', 'nul', 'x'*300, '🐻'*30, '', ' ', '.hidden', 'dots.', 'a:b', 'what?',
                                   'bell\a', 'a\udc80b'])
@@ -305,7 +355,7 @@ def test_a_lost_manifest_is_made_anew(server, tmp_path):
 def test_a_photograph_found_by_two_words_stays_with_the_first(server, tmp_path):
     class Both:
         name = 'both'
-        def search(self, query, n): return (data.Record('both', str(i), query, f'{server.url}/photo/l/{i}.jpg') for i in range(3))
+        def search(self, query, n, start=0): return (data.Record('both', str(i), query, f'{server.url}/photo/l/{i}.jpg') for i in range(3))
         fetch = Wikimedia(net=net()).fetch
     res = download(['one', 'two'], n=3, source=Both(), dest=tmp_path/'images', check=False)
     assert [(w.new, w.there, w.elsewhere) for w in res.words] == [(3, 0, 0), (0, 3, 3)] and len(is_whole(tmp_path/'images')) == 3
@@ -314,7 +364,7 @@ def test_ids_that_are_no_names(server, tmp_path):
     class Odd:
         name = 'odd'
         ids = '../../x', 'a/b', '', 'x'*200, 'fine-1'
-        def search(self, query, n): return (data.Record('odd', i, query, f'{server.url}/photo/l/1.jpg') for i in self.ids)
+        def search(self, query, n, start=0): return (data.Record('odd', i, query, f'{server.url}/photo/l/1.jpg') for i in self.ids)
         fetch = Wikimedia(net=net()).fetch
     res = download('one', n=3, source=Odd(), dest=tmp_path/'images', check=False)
     assert (res.words[0].new, res.words[0].refused.total()) == (1, 4)
@@ -351,7 +401,7 @@ def _child(url, dest, n):
 def test_killed_at_fifty_random_moments(tmp_path):
     seed = 5
     print('seed', seed)
-    rng, n, kills = random.Random(seed), 150, 0
+    rng, n = random.Random(seed), 150
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload(['bearclf.data', 'bearclf.sources', 'filelock', 'tqdm', 'PIL.JpegImagePlugin', 'idna', 'test_download'])
     with Server(n=n, side=16, latency=.004) as server:
@@ -359,33 +409,31 @@ def test_killed_at_fifty_random_moments(tmp_path):
         assert len(is_whole(tmp_path/'undisturbed')) == 2*n and max(server.asked.values()) == 1
         server.asked.clear()
         safe, dest = set(), tmp_path/'images'
-        while kills < 50:
+        moments = sorted(rng.randrange(2*n*9//10) for _ in range(50)) # when so many photographs are there
+        for moment in moments:
             p = context.Process(target=_child, args=(server.url, dest, n))
-            before = dict(server.asked)
-            queries = len(server.queries)
+            before, queries = dict(server.asked), len(server.queries)
             p.start()
-            goal = rng.choice([0, 0, *range(1, 10)])
             while len(server.queries) == queries and p.is_alive(): time.sleep(.001)
-            while sum(server.asked.values()) - sum(before.values()) < goal and p.is_alive(): time.sleep(.0005)
-            time.sleep(rng.uniform(0, .006))
-            assert p.is_alive(), 'the download was done before the last kill'
+            while len(picture_files(dest)) < moment and p.is_alive(): time.sleep(.0005)
+            time.sleep(rng.uniform(0, .004))
             p.kill()
             p.join()
-            kills += 1
+            assert p.exitcode == -signal.SIGKILL, 'the download was done before the last kill'
             assert not [i for i in safe if server.asked[i] > before[i]], 'what lay there was fetched again'
             for r in rows(dest): assert (dest/r['file']).is_file()
             for f in picture_files(dest): # whole under its final name, and never to be asked for again
                 assert f.read_bytes() == picture(f.stem.split('-')[1], 16)
                 safe.add(f.stem.split('-')[1])
-        before = dict(server.asked)
-        assert 0 < len(safe) < 2*n
+        before, half = dict(server.asked), len(safe)
         _child(server.url, dest, n)
         assert not [i for i in safe if server.asked[i] > before[i]]
         server.shutdown()
+    for line in (dest/'manifest.jsonl').read_bytes().splitlines(keepends=True): assert line.endswith(b'\n') and json.loads(line)['sha256']
     assert len(is_whole(dest)) == 2*n
     drop_time = lambda d: sorted(json.dumps({k: v for k, v in r.items() if k != 'time'}) for r in rows(d))
     assert drop_time(dest) == drop_time(tmp_path/'undisturbed')
-    print(f'{kills} kills, the last with {len(safe)} of {2*n} photographs there; {sum(server.asked.values())} requests for {2*n} photographs')
+    print(f'50 kills, the first with {moments[0]} of {2*n} photographs there, the last with {half}; {sum(server.asked.values())} requests for {2*n}')
 
 # the command
 
@@ -436,7 +484,7 @@ def test_the_commands_exit_codes(command, server):
     assert command('credits', 'gone')[0] == 2
 
 def test_a_key_chooses_flickr(command, monkeypatch):
-    code, out, err = command('download', 'teddy', '-n', 1, '--key', 'good', '--secret', 's')
+    code, out, err = command('download', 'teddy', '-n', 1, '--key', 'good', '--secret', 'secret')
     assert code == 0 and 'From Flickr' in out
     monkeypatch.setenv('FLICKR_KEY', 'bad')
     monkeypatch.setenv('FLICKR_SECRET', 's')
@@ -485,5 +533,5 @@ def test_credits_escape_what_strangers_wrote(tmp_path):
     (tmp_path/'other').mkdir()
     (tmp_path/old[0]['file']).rename(tmp_path/'other'/'x (2).jpg')
     (tmp_path/'grizzly'/'mine.jpg').write_bytes(picture_files(tmp_path)[0].read_bytes())
-    assert 'of 1 it is not known' in write_credits(tmp_path).read_text()
+    assert 'the source of 1 is not known' in write_credits(tmp_path).read_text()
     with pytest.raises(DataError): write_credits(tmp_path/'gone')
