@@ -1167,7 +1167,8 @@ def _rows_follow(path, moves):
     if within: _rename_rows(path, within)
 
 def _settle(path):
-    "Bring manifest, files and `labels.csv` of the set `path` into step after a process was killed in the middle of a move."
+    """Bring manifest, files and `labels.csv` of the set `path` into step after a process was killed in the middle of a move, or files were put back
+    by hand."""
     aside, lines, last = _aside(path), list(read_manifest(path)), {}
     def ends(o): return [Path(os.path.abspath(path/o[k])) for k in ('file', 'moved_to')]
     def ours(f): return f.is_relative_to(path) or f.is_relative_to(aside)
@@ -1175,14 +1176,17 @@ def _settle(path):
     if moves and moves[-1] is lines[-1]:
         old, new = ends(moves[-1])
         begun = new.is_file() and not new.stat().st_size and old.is_file() and old.stat().st_size  # `_move` has taken the name
-        if ours(old) and ours(new) and old.is_file() and (begun or not os.path.lexists(new)):
-            if begun: new.unlink()
-            record_move(path, new, old, 'the move was interrupted')
-            moves.append(dict(file=moves[-1]['moved_to'], moved_to=moves[-1]['file']))
+        if begun and ours(old) and ours(new): new.unlink()
     for o in moves:
         old, new = ends(o)
         last[old] = new, o.get('labels')
         last.pop(new, None)
+    for old, (new, _) in [*last.items()]:
+        while new in last: new = last[new][0]
+        if ours(old) and ours(new) and old.is_file() and not os.path.lexists(new):
+            record_move(path, new, old, 'it is where it was')
+            last[new] = old, None
+            del last[old]
     gone = [f for d in (path, aside) for f in _read_csv(d, missing_ok=True) if f in last and not f.is_file()]
     _rows_follow(path, [(f, *last[f]) for f in gone if ours(last[f][0]) and last[f][0].is_file()])
 

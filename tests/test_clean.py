@@ -74,6 +74,18 @@ def test_dedupe_keeps_the_best_and_loses_nothing(root):
     state = tree(root)
     assert dedupe(root).copies == [] and tree(root) == state
 
+def test_copies_put_back_by_hand_have_their_labels_again(root):
+    was = read_labels(root)
+    moved = [(c.file, c.moved) for c in dedupe(root).copies]
+    for file, at in moved[1:]: at.rename(file)       # one stays away
+    moved[0][1].unlink()
+    Cleaner(root)
+    assert [o for o in was if o.file != moved[0][0]] == read_labels(root)
+    assert {*follow_moves(read_manifest(root))} == {f'../{beside(root).name}/grizzly/small.jpg'} | {f'two_kinds/{f.name}' for f, _ in moved[1:]}
+    lines = len([*read_manifest(root)])
+    Cleaner(root)
+    assert len([*read_manifest(root)]) == lines      # said once
+
 def test_one_photograph_under_two_labels_is_left(root):
     best = picture_files(root/'grizzly')[0]
     shutil.copy(best, root/'teddys'/'toy.jpg')
