@@ -126,15 +126,14 @@ class Net:
 
     def _body(self, r):
         "The content of `r`, within the limits."
-        until, parts, size, declared = time.monotonic() + self.total, [], 0, r.raw.length_remaining or 0
+        until, parts, size = time.monotonic() + self.total, [], 0
         too_much = _NetError(f'has more than {self.max_bytes:,} bytes, the limit')
-        if declared > self.max_bytes: raise too_much
+        if (r.raw.length_remaining or 0) > self.max_bytes: raise too_much
         while part := r.raw.read1(1 << 16, decode_content=False):
             parts.append(part)
             size += len(part)
             if size > self.max_bytes: raise too_much
             if time.monotonic() > until: raise _NetError(f'was not done after {_wait_text(self.total)}')
-        if size < declared: raise HTTPError('cut short')
         return b''.join(parts)
 
     def _follow(self, method, url, kwargs):

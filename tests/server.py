@@ -228,6 +228,13 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             time.sleep(pause)
 
+    def huge_by_its_header(self, body):
+        self.send_response(200)
+        self.send_header('Content-Length', str(10**10))
+        self.end_headers()
+        self.wfile.flush()
+        time.sleep(30)
+
     def drip(self, body): self.stall(body, .05, 1)
     def busy_a_second(self, body): self.send(b'', 429, Retry_After=1)
     def busy_an_hour(self, body): self.send({'detail': 'Request was throttled. Expected available in 3600 seconds.'}, 429, Retry_After=3600)

@@ -22,7 +22,7 @@ def server():
 
 def net(**kwargs): return Net(**{'allow': ['127.0.0.1'], 'backoff': .01, 'max_bytes': 200_000} | kwargs)
 
-def hasty(fault): return net(timeout=(1, .5), total=1) if fault in ('stall', 'drip') else net()
+def hasty(fault): return net(timeout=(1, .5), total=1) if fault in ('stall', 'drip', 'huge-by-its-header') else net()
 
 def service(server, kind=Wikimedia, key='good', **kwargs):
     keys = (key, 'secret') if kind is Flickr else ()
@@ -183,7 +183,7 @@ def test_a_cactus_is_no_teddy(server, tmp_path):
     ('busy-a-second', 1, ''), ('broken', 3, ''), ('broken', 4, 'answered 500'), ('gone', 1, 'answered 404'),
     ('cut', 1, ''), ('cut', 4, 'broke off'), ('stall', 1, ''), ('stall', 4, 'fell silent'), ('drip', 1, 'was not done after 1 seconds'),
     ('html', 1, 'not a picture'), ('empty', 1, 'is empty'), ('half-a-picture', 1, 'damaged or cut short'),
-    ('too-large', 1, 'more than 200,000 bytes'), ('endless', 1, 'more than 200,000 bytes'), ('endless-error', 1, ''),
+    ('too-large', 1, 'more than 200,000 bytes'), ('huge-by-its-header', 1, 'more than 200,000 bytes'), ('endless', 1, 'more than 200,000 bytes'), ('endless-error', 1, ''),
     ('wrong-type', 1, ''), ('redirect-here', 1, ''),
     ('redirect-other-host', 1, 'private network'),
     ('redirect-private', 1, 'private network'), ('redirect-metadata', 1, 'private network'), ('redirect-file', 1, 'not one of the web'),
