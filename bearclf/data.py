@@ -1547,7 +1547,7 @@ _CREDITS_PAGE = '''<!doctype html>
 <style>:root {{ color-scheme: light dark }} body {{ font: 16px/1.5 sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em }}
 table {{ border-collapse: collapse; width: 100%; table-layout: fixed }}
 td, th {{ text-align: left; vertical-align: top; padding: .3em 1em .3em 0; border-bottom: 1px solid #8884; overflow-wrap: anywhere }}
-th:nth-child(1), th:nth-child(2) {{ width: 26% }} th:nth-child(3) {{ width: 16% }}
+th:nth-child(1), th:nth-child(2) {{ width: 23% }} th:nth-child(3) {{ width: 15% }}
 @media (max-width: 45em) {{ th {{ display: none }} tr {{ display: block; padding: .5em 0; border-bottom: 1px solid #8884 }}
   td {{ display: block; padding: 0; border: 0 }} td:first-child {{ font-weight: bold }} }}</style></head>
 <body><h1>Credits</h1>

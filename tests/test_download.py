@@ -513,6 +513,21 @@ def test_ctrl_c_leaves_what_is_there(tmp_path):
         assert len(is_whole(tmp_path/'images')) == 100
         server.shutdown()
 
+def test_credits_name_what_was_moved_and_set_aside(server, tmp_path):
+    dest = tmp_path/'images'
+    server.side = 90
+    download('grizzly', n=1, source=service(server), dest=dest)                                # too small: `verify` sets it aside
+    server.side = 120
+    download(['grizzly', 'teddy'], n=10, source=service(server), dest=dest)
+    copies = data.dedupe(dest).copies                                                          # the server has eight pictures
+    c = data.Cleaner(dest)
+    c.move(0, 'teddy' if c.pictures[0].labels == ('grizzly',) else 'grizzly')
+    c.set_aside(1)
+    page = write_credits(dest).read_text()
+    assert copies and page.count('<tr><td>') == page.count('>Ada &amp; Ben<') == page.count('licenses/by/2.0/') == 20
+    assert page.startswith('<!doctype html>') and '20 photographs<' in page and 'set aside: grizzly' in page
+    assert {o['why'].split()[0] for o in rows(dest) if 'why' in o} == {'is', 'duplicate', 'by'}
+
 def test_credits_escape_what_strangers_wrote(tmp_path):
     download('grizzly', n=3, source=Drawn(), dest=tmp_path)
     evil = '"><script>alert(1)</script>\u202e'
