@@ -22,7 +22,7 @@ from urllib3.exceptions import HTTPError, MaxRetryError, NameResolutionError, Re
 from urllib3.util.retry import Retry
 
 from . import __version__
-from .data import (DECODE_SIDE, PER_HOST, DataError, NothingFound, PictureError, Record, Source, SourceError, open_picture, whole_file, _open_header,
+from .data import (PER_HOST, DataError, NothingFound, PictureError, Record, Source, SourceError, open_picture, whole_file, _open_header,
                           _shown)
 
 # %% ../nbs/00_sources.ipynb #8b54bce7
@@ -286,7 +286,7 @@ class _Service:
         if not record.url: raise PictureError('What its source says of it is incomplete.')
         try: content = self.net.get(record.url)
         except _NetError as e: raise PictureError(f'Its server {e}.') from None
-        open_picture(content, at_least=DECODE_SIDE, name='What its server sent')
+        open_picture(content, at_least=1, name='What its server sent')  # small is enough: all of the file is read
         file = Path(dest)/(record.stem + _SUFFIX[_open_header(io.BytesIO(content), record.id).format])
         with whole_file(file) as part: part.write_bytes(content)
         return file
