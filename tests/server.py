@@ -236,6 +236,7 @@ class Handler(BaseHTTPRequestHandler):
         time.sleep(30)
 
     def drip(self, body): self.stall(body, .05, 1)
+    def busy(self, body): self.send(b'', 429)
     def busy_a_second(self, body): self.send(b'', 429, Retry_After=1)
     def busy_an_hour(self, body): self.send({'detail': 'Request was throttled. Expected available in 3600 seconds.'}, 429, Retry_After=3600)
     def unauthorized(self, body): self.send(b'oauth_problem=signature_invalid', 401, type='text/plain')

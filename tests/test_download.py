@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest, tqdm
 
 from bearclf import cli, data, sources
-from bearclf.data import DataError, Drawn, Manifest, NothingFound, SourceError, download, open_picture, picture_files, read_manifest, write_credits
+from bearclf.data import DataError, Drawn, Manifest, PictureError, download, open_picture, picture_files, read_manifest, write_credits
 from bearclf.sources import Flickr, INaturalist, Net, Openverse, Wikimedia
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -82,6 +82,7 @@ def test_records_that_lack_something(server, tmp_path, kind):
     res = download('grizzly', n=8, source=service(server, kind), dest=tmp_path/'images')
     assert (res.words[0].new, res.words[0].refused.total()) == (8, 2) and 'is incomplete' in str(res)
     is_whole(tmp_path/'images')
+    with pytest.raises(PictureError, match='incomplete'): service(server, kind).fetch(data.Record(kind.name, '5', 'grizzly'), tmp_path)
 
 @pytest.mark.parametrize('kind', BASES)
 @pytest.mark.parametrize('faults, trouble', [
@@ -180,7 +181,7 @@ def test_a_cactus_is_no_teddy(server, tmp_path):
 # photographs that fail
 
 @pytest.mark.parametrize('fault, times, why', [
-    ('busy-a-second', 1, ''), ('broken', 3, ''), ('broken', 4, 'answered 500'), ('gone', 1, 'answered 404'),
+    ('busy-a-second', 1, ''), ('busy', 3, ''), ('busy', 4, 'answered 429'), ('broken', 3, ''), ('broken', 4, 'answered 500'), ('gone', 1, 'answered 404'),
     ('cut', 1, ''), ('cut', 4, 'broke off'), ('stall', 1, ''), ('stall', 4, 'fell silent'), ('drip', 1, 'was not done after 1 seconds'),
     ('html', 1, 'not a picture'), ('empty', 1, 'is empty'), ('half-a-picture', 1, 'damaged or cut short'),
     ('too-large', 1, 'more than 200,000 bytes'), ('huge-by-its-header', 1, 'more than 200,000 bytes'), ('endless', 1, 'more than 200,000 bytes'), ('endless-error', 1, ''),
