@@ -82,6 +82,7 @@ class Server(ThreadingHTTPServer):
         "The ids on a page, and whether there is a further page."
         step = max(1, per_page - self.overlap)
         ids = self.ids(word)
+        if page > 1 and step*(page - 1) >= len(ids): self.wrong.append('a page after the last one was asked for')
         return ids[step*(page - 1):][:per_page], step*(page - 1) + per_page < len(ids)
 
     def handle_error(self, *_):
