@@ -1217,7 +1217,9 @@ def _set_aside(path, report):
             for i, t in enumerate(troubles):
                 if not os.path.lexists(t.file): continue # a row of `labels.csv` without a file
                 try: to = _move_recorded(path, t.file, _aside(path)/t.file.relative_to(path), t.reason, taken)
-                except (OSError, DataError) as e: troubles[i] = t._replace(reason=f'{t.reason} It could not be moved ({str(getattr(e, "strerror", None) or e).rstrip(".")}).')
+                except (OSError, DataError) as e:
+                    why = str(getattr(e, 'strerror', None) or e).rstrip('.')
+                    troubles[i] = t._replace(reason=f'{t.reason} It could not be moved ({why}).')
                 else:
                     troubles[i] = t._replace(moved=to)
                     moves.append((t.file, to, None))

@@ -296,14 +296,16 @@ class Flickr(_Service):
     """Photographs on Flickr. Needs a key and its secret, free for non-commercial use.
 
     Fields: https://www.flickr.com/services/api/flickr.photos.search.html (`owner`, `id`; by `extras` `license`, `owner_name`, `url_*`
-    with `width_*` and `height_*`; `url_h` and `url_k` are not on its list, and come all the same), https://www.flickr.com/services/api/flickr.photos.licenses.getInfo.html (what a licence's number means),
+    with `width_*` and `height_*`; `url_h` and `url_k` are not on its list, and may not come),
+    https://www.flickr.com/services/api/flickr.photos.licenses.getInfo.html (what a licence's number means),
     https://www.flickr.com/services/api/misc.urls.html (a photograph's page). It gives the first 4,000 results of a search, 500 a page.
     Limit: https://www.flickr.com/services/developer/api/ (3,600 queries an hour)."""
     name, title, base = 'flickr', 'Flickr', 'https://api.flickr.com/services/rest/'
     _sizes = ('t', 's', 'n', 'm', 'z', 'c', 'l', 'h', 'k', 'o')  # all but the squares, which are cut out of the middle
-    _later = {10: 'says that its search is out of order', 105: 'says that it is out of order'} # codes of `stat: fail` that may pass, and the others
-    _wrong = {3: 'says that the search is empty', 18: 'does not understand the search', 96: 'does not accept this secret: look at FLICKR_SECRET, or --secret',
-              100: 'does not know this key: look at FLICKR_KEY, or --key'}
+    # What `stat: fail` means by its codes: those that may pass, and the others.
+    _later = {10: 'says that its search is out of order', 105: 'says that it is out of order'}
+    _wrong = {3: 'says that the search is empty', 18: 'does not understand the search',
+              96: 'does not accept this secret: look at FLICKR_SECRET, or --secret', 100: 'does not know this key: look at FLICKR_KEY, or --key'}
 
     def __init__(self,
         key:str, # from https://www.flickr.com/services/apps/create/
@@ -322,12 +324,13 @@ class Flickr(_Service):
             self._pace()
             try: return self.api.do_flickr_call(method, **params)
             except FlickrError as e:
-                if e.code not in self._later: raise SourceError(f'Flickr {self._wrong.get(e.code, f"refuses the search ({_shown(e)[:100]})")}.') from None
+                if e.code not in self._later:
+                    raise SourceError(f"Flickr {self._wrong.get(e.code, f'refuses the search ({_shown(e)[:100]})')}.") from None
                 if not left: raise self._fail(self._later[e.code]) from None
                 time.sleep(self.net.backoff)
             except _NetError as e:
-                if 'answered 401' in str(e): raise SourceError('Flickr does not accept this key and its secret: look at FLICKR_KEY and FLICKR_SECRET.') from None
-                raise self._fail(e) from None
+                if '401' not in str(e): raise self._fail(e) from None
+                raise SourceError('Flickr does not accept this key and its secret: look at FLICKR_KEY and FLICKR_SECRET.') from None
             except (ValueError, KeyError, AttributeError, TypeError): raise self._fail('sent an answer that is not in its format') from None
 
     @functools.cached_property

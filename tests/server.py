@@ -149,7 +149,8 @@ class Handler(BaseHTTPRequestHandler):
                 for k, side in sizes.items(): p |= {f'url_{k}': self.link(id, k), f'width_{k}': side, f'height_{k}': str(side*3//4)}
             return p
         pages = -(-len(s.ids(q['text']))//max(1, per_page - s.overlap))
-        self.send({'photos': {'page': page, 'pages': pages, 'perpage': per_page, 'total': len(s.ids(q['text'])), 'photo': [photo(i) for i in ids]}, 'stat': 'ok'})
+        found = {'page': page, 'pages': pages, 'perpage': per_page, 'total': len(s.ids(q['text'])), 'photo': [photo(i) for i in ids]}
+        self.send({'photos': found, 'stat': 'ok'})
 
     def openverse(self, path, q):
         s = self.server
@@ -163,7 +164,8 @@ class Handler(BaseHTTPRequestHandler):
                  'url': self.link(i, 'o'), 'thumbnail': self.link(i, 'thumb')} for i in ids]
         for r in rows:
             if r['id'] in s.lacking: del r['url'], r['thumbnail']
-        self.send({'result_count': len(s.ids(q['q'])), 'page_count': -(-len(s.ids(q['q']))//max(1, size - s.overlap)), 'page_size': size, 'page': page, 'results': rows})
+        n = len(s.ids(q['q']))
+        self.send({'result_count': n, 'page_count': -(-n//max(1, size - s.overlap)), 'page_size': size, 'page': page, 'results': rows})
 
     def inaturalist(self, path, q):
         s = self.server
