@@ -65,7 +65,8 @@ def main():
         seconds = measure('check', n, f'{d}/ours0/images')['seconds']
     ratio = [r['one_at_a_time']['seconds']/r['ours']['seconds'] for r in rounds]
     res = dict(command=shlex.join(['python', *sys.argv]), photographs=n, bytes_each=round(size), latency_s=LATENCY, cpus=os.cpu_count(),
-               load=os.getloadavg()[1],               seconds={way: statistics.median(r[way]['seconds'] for r in rounds) for way in ('ours', 'one_at_a_time')},
+               load=os.getloadavg()[1],
+               seconds={way: statistics.median(r[way]['seconds'] for r in rounds) for way in ('ours', 'one_at_a_time')},
                times_faster=dict(median=round(statistics.median(ratio), 2), rounds=[round(x, 2) for x in ratio]), verify_afterwards_s=seconds,
                peak_mb={f'{k} photographs': dict(median=m[1], rounds=m) for k, m in memory.items()}, rounds=rounds)
     (HERE/'results'/'download.json').write_text(json.dumps(res, indent=1) + '\n')
