@@ -342,6 +342,7 @@ class Flickr(_Service):
     def _results(self, query, n, start):
         per_page = min(n, 500)
         numbers = [i for i, name in self._names.items() if self.licences is None or _short(name) in self.licences]
+        if not numbers: return  # an empty list would mean: any
         extras = ','.join(['license', 'owner_name', *(f'url_{s}' for s in self._sizes)])
         for page in range(1, 4000//per_page + 1):
             answer = self._call('flickr.photos.search', text=query, license=','.join(numbers), sort='relevance', media='photos', content_types=0,

@@ -145,6 +145,9 @@ def test_flickr_asks_for_licences_by_number(server, tmp_path):
     assert server.queries[-1][1]['license'] == '1,4,5,9' and server.queries[-1][1]['safe_search'] == '1'
     assert list(service(server, Flickr, licence=['by-sa', 'cc0']).search('grizzly', 1)) == []  # all there is is by
     assert server.queries[-1][1]['license'] == '5,9'
+    asked = len(server.queries)
+    assert list(service(server, Flickr, licence='by-nc-nd').search('grizzly', 1)) == []                 # which it does not have
+    assert [q['method'] for _, q in server.queries[asked:]] == ['flickr.photos.licenses.getInfo']
     server.licence = '0'
     assert list(service(server, Flickr).search('grizzly', 1)) == []
     assert next(service(server, Flickr, licence='any').search('grizzly', 1)).licence == 'All Rights Reserved'
