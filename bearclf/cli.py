@@ -176,14 +176,16 @@ def _parser():
     p = command('download', download_photographs, 'fetch photographs for search words from a photo service',
                 'bearclf download "black bear" grizzly "teddy bear" -n 100',
                 '\nOne folder a word below DEST, and a line in DEST/manifest.jsonl for each photograph:\nphotographer, licence, page. '
-                'Stop it as you like; the same command goes on. At most\n12 are fetched at a time. In the end the set is checked, as by bearclf verify. '
-                'Exit\ncode 1 if a word found nothing, or photographs were refused or set aside.\n\n'
+                'Stop it as you like; the same command goes on. At most\n12 are fetched at a time, from Wikimedia 2. In the end the set is checked, as by\n'
+                'bearclf verify. Exit code 1 if a word found nothing, or photographs were refused\nor set aside.\n\n'
                 'sources:\n  flickr       needs a key, free: https://www.flickr.com/services/apps/create/; as --key and\n'
                 '               --secret, as FLICKR_KEY and FLICKR_SECRET, or in ~/.config/bearclf/config.ini:\n'
                 '               [flickr], key = ..., secret = ...\n'
-                '  wikimedia    Wikimedia Commons\n  openverse    an index of Creative Commons photographs; few queries an hour\n'
+                '  wikimedia    Wikimedia Commons\n  openverse    an index of Creative Commons photographs; 100 an hour, so ask again later\n'
                 '  inaturalist  living things by exact name: "Ursus americanus", "American black bear"\n'
                 'licences: cc (all of Creative Commons and public domain), any, or names:\n  cc0 pdm by by-sa by-nc by-nd by-nc-sa by-nc-nd')
+    p.usage = ('%(prog)s WORD [WORD ...] [-n N] [--source NAME] [--dest DEST]\n'
+               '       [--license NAME [NAME ...]] [--size SIZE] [--key KEY --secret SECRET]')
     p.add_argument('words', nargs='+', metavar='WORD', help='a search word; quote it if it has spaces')
     p.add_argument('-n', type=int, default=170, metavar='N', help='photographs wanted for each word (default: %(default)s)')
     p.add_argument('--source', metavar='NAME', help='see above (default: flickr if there is a key, else wikimedia)')

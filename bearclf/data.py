@@ -8,12 +8,12 @@ __all__ = ['KINDS', 'OTHER', 'MAX_PIXELS', 'DECODE_SIDE', 'LABELS_CSV', 'MANIFES
            'open_picture', 'is_picture', 'iter_pictures', 'picture_files', 'Labelled', 'label_name', 'read_labels',
            'data_hash', 'draw', 'Record', 'SourceError', 'NothingFound', 'Source', 'Drawn', 'sample_images',
            'images_path', 'companion_path', 'hash_pictures', 'near_duplicates', 'Trouble', 'Duplicates', 'Report',
-           'verify', 'check_trainable', 'read_manifest', 'follow_moves', 'Manifest', 'WordCount', 'Downloaded',
-           'download', 'write_credits', 'LabelCount', 'Summary', 'summary', 'record_move', 'Copy', 'Deduped', 'dedupe',
+           'read_manifest', 'follow_moves', 'record_move', 'verify', 'check_trainable', 'Manifest', 'WordCount',
+           'Downloaded', 'download', 'write_credits', 'LabelCount', 'Summary', 'summary', 'Copy', 'Deduped', 'dedupe',
            'Doubtful', 'Cleaner', 'clean']
 
 # %% ../nbs/00_data.ipynb #839741f7
-import csv, errno, functools, getpass, hashlib, html, io, itertools, json, math, os, random, re, shutil, tempfile, threading, unicodedata
+import base64, csv, errno, functools, getpass, hashlib, html, io, itertools, json, math, os, random, re, shutil, sys, tempfile, threading, unicodedata
 import warnings
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator
@@ -309,6 +309,13 @@ def _threaded(f, items):
             todo.append(ex.submit(f, item))
             if len(todo) > 8*n: yield todo.popleft().result()
         while todo: yield todo.popleft().result()
+
+def _bar(what, **kwargs):
+    "A progress bar called `what`: in a notebook, or on a terminal, and nowhere else."
+    notebook = 'ipykernel' in sys.modules
+    if notebook: from tqdm.notebook import tqdm
+    else: from tqdm import tqdm
+    return tqdm(desc=what, disable=False if notebook else None, **kwargs)
 
 def _sha256(file):
     "The hash of a file's content."
@@ -796,8 +803,9 @@ class NothingFound(SourceError):
 class Source(Protocol):
     "Gives records for a search word, and the file of a record."
     name:str
-    def search(self, query:str, n:int)->Iterator[Record]:
-        "At most `n` records. `SourceError` if it can't be asked, `NothingFound` if `query` can mean nothing to it."
+    def search(self, query:str, n:int, start:int=0)->Iterator[Record]:
+        """At most `n` records; as many as `start` are there already, so about as many of the first ones may be left out. `SourceError` if it can't
+        be asked, `NothingFound` if `query` can mean nothing to it."""
     def fetch(self, record:Record, dest:Path)->Path:
         """Put the record's file into the folder `dest` and give its path; threads may call it. Nothing half-written has the final name.
         `PictureError` if there is no such picture to be had."""
@@ -808,7 +816,7 @@ class Drawn:
     name = 'drawn'
     def __init__(self, seed:int=42): self.seed = seed
 
-    def search(self, query:str, n:int)->Iterator[Record]:
+    def search(self, query:str, n:int, start:int=0)->Iterator[Record]:
         "`n` records of pictures with the labels in `query`."
         for i in range(n):
             id = f"{query.replace(';', '-')}-{self.seed}-{i:04}"
@@ -1063,6 +1071,130 @@ def _move_rows(path, aside, moved):
     write(aside/LABELS_CSV, names, there + [r for r in add if r['file'] not in {o['file'] for o in there}])
     write(path/LABELS_CSV, names, [r for r in rows if not new[id(r)]])
 
+# %% ../nbs/00_data.ipynb #20b479dd
+def read_manifest(
+    path:str|Path # the folder of the set
+)->Iterator[dict]: # its lines, oldest first; none if there is no manifest
+    "What is written in the manifest of `path`; a torn last line is passed over. `DataError` for a line that is no JSON object."
+    file = Path(path)/MANIFEST
+    try:
+        if not file.exists(): return
+        with open(file, 'rb') as f:
+            for i, line in enumerate(f, 1):
+                if not line.endswith(b'\n'): return
+                try: row = json.loads(line)
+                except ValueError: row = None
+                if not isinstance(row, dict): raise DataError(f'{_shown(file)}, line {i}, is no JSON object; correct or remove the line.')
+                yield row
+    except OSError as e: raise DataError(f'{_shown(file)} can not be read ({e.strerror}).') from None
+
+def follow_moves(
+    lines:Iterable[dict] # of a manifest, as `read_manifest` gives them
+)->dict[str, dict]: # where each photograph is now, below the folder of the set -> its line
+    "Where the photographs of a manifest have gone. One whose first line is a move has a line with nothing but the `file` that it was."
+    at = {}
+    for o in lines:
+        if 'file' not in o: continue
+        if 'moved_to' in o: at[o['moved_to']] = at.pop(o['file'], {'file': o['file']})
+        else: at[o['file']] = o
+    return at
+
+# %% ../nbs/00_data.ipynb #938c99f8
+def record_move(
+    path:str|Path, # the folder of the set
+    file:Path, # where the photograph was
+    to:Path, # where it is now
+    why:str, # 'by hand', or what it is a copy of
+    **more # what else the line is to say
+):
+    "Add a line for a move to the manifest of `path`, which is made if there is none. `DataError` if it can't be written."
+    def name(f): return Path(os.path.relpath(f, path)).as_posix()
+    row = dict(file=name(file), moved_to=name(to), why=why, **more, time=datetime.now(timezone.utc).isoformat(timespec='seconds'))
+    manifest = check_writable(Path(path)/MANIFEST)
+    try:
+        with open(manifest, 'ab+', buffering=0) as f:
+            end = whole = f.seek(0, os.SEEK_END)
+            while whole and f.seek(whole - 1) >= 0 and f.read(1) != b'\n': whole -= 1
+            if whole < end: f.truncate(whole)  # a line torn by a power cut
+            line = (json.dumps(row) + '\n').encode()
+            try:
+                if f.write(line) < len(line): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(f.fileno())
+            except OSError:
+                f.truncate(whole)
+                raise
+    except OSError as e: raise DataError(f'{_shown(manifest)} can not be written ({e.strerror or e}).') from None
+
+# %% ../nbs/00_data.ipynb #9276b3f3
+def _aside(path): return path.with_name(path.name + '_set_aside')
+
+def _listed(path): return {*_read_csv(path, missing_ok=True), *_read_csv(_aside(path), missing_ok=True)}
+
+def _move_recorded(path, file, dest, why, listed, **more):
+    """Write down that `file` of the set `path` goes to `dest`, or to `dest` with a number where that name is taken by a file or
+    among those `listed`, and move it; gives its new path."""
+    names = (dest if n == 1 else dest.with_name(f'{dest.stem} ({n}){dest.suffix}') for n in itertools.count(1))
+    to = next(f for f in names if not os.path.lexists(f) and f not in listed)
+    record_move(path, file, to, why, **more)
+    try: got = _move(file, to)
+    except OSError as e:
+        record_move(path, to, file, f'could not be moved ({e.strerror or e})')
+        raise
+    if got != to: record_move(path, to, got, 'its name was taken')
+    return got
+
+def _rename_rows(path, moved):
+    "Let lines of `labels.csv` name other files, and other labels where they are given: {old name: (new name, labels or `None`)}."
+    with open(path/LABELS_CSV, encoding='utf-8-sig', newline='') as f: names, rows = (r := csv.DictReader(f)).fieldnames, list(r)
+    for row in rows:
+        file, labels = moved.get(os.path.normpath(row['file'].strip()), (None, None))
+        if file: row['file'] = file
+        if labels is not None: row['labels'] = ';'.join(labels)
+    with whole_file(path/LABELS_CSV) as part, open(part, 'w', encoding='utf-8', newline='') as f:
+        (w := csv.DictWriter(f, names, extrasaction='ignore', lineterminator='\n')).writeheader()
+        w.writerows(rows)
+
+def _rows_follow(path, moves):
+    "Let the lines of `labels.csv` follow their files: `moves` are triples (old path, new path, labels or `None` for those that it had)."
+    aside, out, back, within = _aside(path), {}, {}, {}
+    here, there = _read_csv(path, missing_ok=True), _read_csv(aside, missing_ok=True)
+    for old, new, labels in moves:
+        if old in here and new.is_relative_to(aside): out[os.path.relpath(old, path)] = new.relative_to(aside).as_posix()
+        elif old in here: within[os.path.relpath(old, path)] = new.relative_to(path).as_posix(), labels
+        elif old in there: back[os.path.relpath(old, aside)] = new.relative_to(path).as_posix()
+    if out: _move_rows(path, aside, out)
+    if back: _move_rows(aside, path, back)
+    if within: _rename_rows(path, within)
+
+def _settle(path):
+    """Bring manifest, files and `labels.csv` of the set `path` into step after a process was killed in the middle of a move, or files were put back
+    by hand."""
+    aside, lines, last = _aside(path), list(read_manifest(path)), {}
+    def ends(o): return [Path(os.path.abspath(path/o[k])) for k in ('file', 'moved_to')]
+    def ours(f): return f.is_relative_to(path) or f.is_relative_to(aside)
+    moves = [o for o in lines if all(isinstance(o.get(k), str) for k in ('file', 'moved_to'))]
+    if moves and moves[-1] is lines[-1]:
+        old, new = ends(moves[-1])
+        begun = new.is_file() and not new.stat().st_size and old.is_file() and old.stat().st_size  # `_move` has taken the name
+        if begun and ours(old) and ours(new): new.unlink()
+    for o in moves:
+        old, new = ends(o)
+        last[old] = new, o.get('labels')
+        last.pop(new, None)
+    for old, (new, _) in [*last.items()]:
+        while new in last: new = last[new][0]
+        if ours(old) and ours(new) and old.is_file() and not os.path.lexists(new):
+            record_move(path, new, old, 'it is where it was')
+            last[new] = old, None
+            del last[old]
+    gone = [f for d in (path, aside) for f in _read_csv(d, missing_ok=True) if f in last and not f.is_file()]
+    _rows_follow(path, [(f, *last[f]) for f in gone if ours(last[f][0]) and last[f][0].is_file()])
+
+def _labels_below(path):
+    "What gives the labels of a file of the set `path`, without complaint about one that has none."
+    listed = _read_csv(path, missing_ok=True)
+    return lambda f: listed[f] if f in listed else f.relative_to(path).parts[:1] if f.parent != path else ()
+
 # %% ../nbs/00_data.ipynb #9d95857e
 def _check(file):
     "The size, hash of the content and perceptual hash of a picture, or what is wrong with it."
@@ -1077,37 +1209,42 @@ def _groups(files, key):
     for f in files: res[key(f)].append(f)
     return [g for g in res.values() if len(g) > 1]
 
+def _set_aside(path, report):
+    "Move what the `report` says can't be used to the folder beside `path`."
+    moves, taken = [], _listed(path)
+    try:
+        for troubles in (report.unreadable, report.small):
+            for i, t in enumerate(troubles):
+                if not os.path.lexists(t.file): continue # a row of `labels.csv` without a file
+                try: to = _move_recorded(path, t.file, _aside(path)/t.file.relative_to(path), t.reason, taken)
+                except (OSError, DataError) as e:
+                    why = str(getattr(e, 'strerror', None) or e).rstrip('.')
+                    troubles[i] = t._replace(reason=f'{t.reason} It could not be moved ({why}).')
+                else:
+                    troubles[i] = t._replace(moved=to)
+                    moves.append((t.file, to, None))
+    finally: _rows_follow(path, moves)
+
 def verify(
     path:str|Path, # a folder of labelled pictures, as for `read_labels`
     min_side:int=100, # pictures with a side shorter than this many pixels are too small; the network looks at 224
     move:bool=True # move what is unreadable or too small to the folder `<path>_set_aside`?
 )->Report: # print it, or show it in a notebook
     "Open every picture in `path` fully and report what is wrong. Nothing is deleted or overwritten. `DataError` if it's no folder."
-    from tqdm import tqdm
     given, path = Path(path), Path(os.path.abspath(path))
-    aside = path.with_name(path.name + '_set_aside')
-    everything = list(_walk(path))
-    listed = _read_csv(path, missing_ok=True)
-    gone = {os.path.relpath(f, path) for f in listed if not f.is_file() and (aside/f.relative_to(path)).is_file()}
-    if move and gone: _move_rows(path, aside, {f: f for f in gone})
-    files = sorted({f for f in everything if is_picture(f)} | {f for f in listed if os.path.relpath(f, path) not in gone})
+    if move: _settle(path)
+    everything, listed = list(_walk(path)), _read_csv(path, missing_ok=True)
+    files = sorted({f for f in everything if is_picture(f)} | {*listed})
     strange = [f for f in everything if not is_picture(f) and f not in (path/LABELS_CSV, path/MANIFEST, path/CREDITS, *listed)]
     report = Report(given, len(files), not_pictures=strange)
     good = {}
-    for file, found in zip(files, tqdm(_threaded(_check, files), 'verify', len(files), disable=None, delay=1)):
+    for file, found in zip(files, _bar('verify', iterable=_threaded(_check, files), total=len(files), delay=1)):
         if isinstance(found, PictureError):
             report.unreadable.append(Trouble(file, str(found).removeprefix(f'{_shown(file)} ')))
         elif min(found[0]) < min_side:
             report.small.append(Trouble(file, 'is {} x {} pixels, a side less than {}.'.format(*found[0], min_side)))
         else: good[file] = found
-    if move:
-        moved = {}
-        for troubles in (report.unreadable, report.small):
-            for i, t in enumerate(troubles):
-                try: troubles[i] = t._replace(moved=_move(t.file, aside/t.file.relative_to(path)))
-                except OSError as e: troubles[i] = t._replace(reason=f'{t.reason} It could not be moved ({e.strerror}).')
-                else: moved[os.path.relpath(t.file, path)] = troubles[i].moved.relative_to(aside).as_posix()
-        _move_rows(path, aside, moved)
+    if move: _set_aside(path, report)
     def labels(f):
         if f in listed: return ';'.join(sorted(listed[f]))
         return f.relative_to(path).parts[0] if f.parent != path else ''
@@ -1148,37 +1285,11 @@ def _trouble(file):
     except PictureError as e: return e
 
 # %% ../nbs/00_data.ipynb #1500f182
-def read_manifest(
-    path:str|Path # the folder of the set
-)->Iterator[dict]: # its lines, oldest first; none if there is no manifest
-    "What is written in the manifest of `path`; a torn last line is passed over. `DataError` for a line that is no JSON object."
-    file = Path(path)/MANIFEST
-    try:
-        if not file.exists(): return
-        with open(file, 'rb') as f:
-            for i, line in enumerate(f, 1):
-                if not line.endswith(b'\n'): return
-                try: row = json.loads(line)
-                except ValueError: row = None
-                if not isinstance(row, dict): raise DataError(f'{_shown(file)}, line {i}, is no JSON object; correct or remove the line.')
-                yield row
-    except OSError as e: raise DataError(f'{_shown(file)} can not be read ({e.strerror}).') from None
-
-def follow_moves(
-    lines:Iterable[dict] # of a manifest, as `read_manifest` gives them
-)->dict[str, dict]: # where each photograph is now, below the folder of the set -> its line
-    "Where the photographs of a manifest have gone. One whose first line is a move has a line with nothing but the `file` that it was."
-    at = {}
-    for o in lines:
-        if 'file' not in o: continue
-        if 'moved_to' in o: at[o['moved_to']] = at.pop(o['file'], {'file': o['file']})
-        else: at[o['file']] = o
-    return at
-
 class Manifest:
     "The manifest of a folder, open to one process at a time: `with Manifest('images') as m: m.add({...})`. `DataError` if it can't be opened."
     def __init__(self, path:str|Path):
-        self.path, self.files = Path(path), {}  # {(source, id): the file in which it arrived}
+        self.path, self.files = Path(path), {}   # {(source, id): the file in which it arrived}
+        self.found = defaultdict(dict)           # {(source, search word): {id: file}}
 
     def __enter__(self):
         from filelock import FileLock, Timeout
@@ -1211,7 +1322,8 @@ class Manifest:
         if whole < end: self._f.truncate(whole)
 
     def _enter(self, row):
-        if {'file', 'source', 'id'} <= row.keys(): self.files[row['source'], row['id']] = row['file']
+        if {'file', 'source', 'id'} <= row.keys():
+            self.files[row['source'], row['id']] = self.found[row['source'], row.get('query')][row['id']] = row['file']
 
     def add(self,
         row:dict # what JSON can hold, with the keys above
@@ -1238,7 +1350,7 @@ class WordCount:
     query:str
     folder:str
     wanted:int
-    found:int = 0      # photographs that the source named and we looked at
+    found:int = 0      # photographs that the source named, now or before
     new:int = 0        # fetched now
     there:int = 0      # fetched before
     elsewhere:int = 0  # of those fetched before, in the folder no longer: moved, set aside, deleted, or first found by another word
@@ -1286,6 +1398,12 @@ class Downloaded:
             if not w.found: yield f'{name}: {w.note or "nothing was found; try another word, another source, or more licences."}'
             elif w.kept < w.wanted: yield f'{name}: {w.kept} of the {w.wanted} wanted; the source gave no more'
 
+    def _found(self, most=10):
+        "What `verify` found, not all of it if that is long."
+        lines = str(self.report).splitlines() if self.report else []
+        yield from lines[:most + 1]
+        if more := len(lines[most + 1:]): yield f'  and {more} more, which `bearclf verify {_shown(self.path)}` names'
+
     def lines(self)->Iterator[str]:
         "All but the trouble, as lines of text."
         rows = self._rows()
@@ -1293,7 +1411,7 @@ class Downloaded:
         yield f'From {self.source}:'
         for r in rows: yield '  '.join([r[0].ljust(wide[0]), *(c.rjust(w) for c, w in zip(r[1:5], wide[1:])), r[5]])
         yield from self._notes()
-        if self.report: yield str(self.report)
+        yield from self._found()
 
     def __str__(self): return '\n'.join([*self.lines(), *([self.trouble] if self.trouble else [])])
 
@@ -1302,7 +1420,7 @@ class Downloaded:
     def _repr_html_(self):
         rows = ''.join(f'<tr>{"".join(f"<td>{html.escape(c)}</td>" for c in r)}</tr>' for r in self._rows())
         notes = ''.join(f'<p>{html.escape(n)}</p>' for n in [*self._notes(), self.trouble] if n)
-        return f'<p>From {html.escape(self.source)}:</p><table>{rows}</table>{notes}' + (self.report._repr_html_() if self.report else '')
+        return f'<p>From {html.escape(self.source)}:</p><table>{rows}</table>{notes}' + '<br>'.join(map(html.escape, self._found()))
 
 # %% ../nbs/00_data.ipynb #0a2c8684
 def _size(file):
@@ -1342,6 +1460,11 @@ def _row(record, file, folder):
                 licence=record.licence, query=record.query, sha256=_sha256(file), size=_size(file),
                 time=datetime.now(timezone.utc).isoformat(timespec='seconds'))
 
+def _count(word, dest, file):
+    "Count a photograph that arrived in `file`, some time ago."
+    word.there += 1
+    word.elsewhere += not (dest/word.folder/Path(file).name).is_file()
+
 def _is_there(record, word, dest, manifest, lying):
     "Was this photograph fetched before? Counts it, and gives it a line where it has none."
     file = manifest.files.get((record.source, record.id))
@@ -1349,14 +1472,15 @@ def _is_there(record, word, dest, manifest, lying):
         if not (f := lying.get(record.stem)): return False
         manifest.add(_row(record, f, word.folder))
         file = f.name
-    word.there += 1
-    word.elsewhere += not (dest/word.folder/Path(file).name).is_file()
+    _count(word, dest, file)
     return True
 
 def _fetch_word(source, word, dest, manifest, pool):
     "Fetch the photographs of a search word, entering each into `word` and `manifest`."
-    from tqdm import tqdm
     n, folder, lying, busy = word.wanted, dest/word.folder, _open_folder(dest, word.folder), {}
+    before = dict(manifest.found[source.name, word.query])
+    for file in before.values(): _count(word, dest, file)
+    word.found = word.there
     def settle(done):
         for f in done:
             record = busy[f]
@@ -1366,11 +1490,12 @@ def _fetch_word(source, word, dest, manifest, pool):
                 word.new += 1
             except PictureError as e: word.refuse(record, e)
             del busy[f]
-        bar.update(word.kept - bar.n)
+        bar.update(min(n, word.kept) - bar.n)
     def settle_some(): settle(wait(busy, return_when=FIRST_COMPLETED).done)
-    with tqdm(desc=_shown(word.query), total=n, unit=' photographs', disable=None) as bar:
+    with _bar(_shown(word.query), total=n, initial=min(n, word.there), unit=' photographs', delay=1) as bar:
         try:
-            for record in source.search(word.query, 2*n + 20):
+            for record in source.search(word.query, 2*n + 20, len(before)) if word.kept < n else ():
+                if record.id in before: continue
                 word.found += 1
                 try:
                     if not _is_there(record, word, dest, manifest, lying): busy[pool.submit(source.fetch, record, folder)] = record
@@ -1421,9 +1546,12 @@ def download(
 # %% ../nbs/00_data.ipynb #fc1ea908
 _CREDITS_PAGE = '''<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Credits</title>
-<style>:root {{ color-scheme: light dark }} body {{ font: 16px/1.5 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em }}
-table {{ border-collapse: collapse; width: 100% }}
-td, th {{ text-align: left; padding: .2em 1em .2em 0; border-bottom: 1px solid #8884; overflow-wrap: anywhere }}</style></head>
+<style>:root {{ color-scheme: light dark }} body {{ font: 16px/1.5 sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em }}
+table {{ border-collapse: collapse; width: 100%; table-layout: fixed }}
+td, th {{ text-align: left; vertical-align: top; padding: .3em 1em .3em 0; border-bottom: 1px solid #8884; overflow-wrap: anywhere }}
+th:nth-child(1), th:nth-child(2) {{ width: 23% }} th:nth-child(3) {{ width: 15% }}
+@media (max-width: 45em) {{ th {{ display: none }} tr {{ display: block; padding: .5em 0; border-bottom: 1px solid #8884 }}
+  td {{ display: block; padding: 0; border: 0 }} td:first-child {{ font-weight: bold }} }}</style></head>
 <body><h1>Credits</h1>
 <p>{head}</p>
 {tables}
@@ -1446,17 +1574,20 @@ def write_credits(
     path:str|Path, # the folder of the set
     out:str|Path|None=None # the page to write; else `credits.html` in `path`
 )->Path: # the page
-    "Write an HTML page with photographer, licence and link of every photograph in `path`. `DataError` if there is none, or it can't be written."
+    """Write an HTML page with photographer, licence and link of every photograph in `path`, and of those set aside from it. `DataError` if there is
+    none, or it can't be written."""
     path = Path(path)
     known = follow_moves(read_manifest(path))
     names = {Path(f).name: r for f, r in known.items()}  # a file may have been moved without a word
     groups = defaultdict(list)
     for f in picture_files(path): groups[f.parent.relative_to(path).as_posix()].append(f)
+    if (aside := _aside(Path(os.path.abspath(path)))).is_dir():
+        for f in picture_files(aside): groups[f'set aside: {f.parent.relative_to(aside).as_posix()}'].append(f)
     if not groups: raise DataError(f'There are no pictures in {_shown(path)}.')
     files = [f for fs in groups.values() for f in fs]
-    def row(f): return known.get(f.relative_to(path).as_posix()) or names.get(f.name, {})
+    def row(f): return known.get(Path(os.path.relpath(f, path)).as_posix()) or names.get(f.name, {})
     unknown = sum('source' not in row(f) for f in files)
-    head = f'{len(files)} photographs' + (f'; of {unknown} it is not known where they came from' if unknown else '')
+    head = f'{len(files)} photographs' + (f'; the source of {unknown} is not known' if unknown else '')
     def line(f):
         r = {k: str(v) for k, v in row(f).items()}
         by, licence, page = (r.get(k) or 'unknown' for k in ('photographer', 'licence', 'page'))
@@ -1527,101 +1658,6 @@ def summary(
     several, none = sum(len(o.labels) > 1 for o in pictures), sum(not o.labels for o in pictures)
     return Summary(Path(path), data_hash(pictures), len(pictures), several, none, rows)
 
-# %% ../nbs/00_data.ipynb #f96603d1
-import base64, sys
-
-# %% ../nbs/00_data.ipynb #938c99f8
-def record_move(
-    path:str|Path, # the folder of the set
-    file:Path, # where the photograph was
-    to:Path, # where it is now
-    why:str, # 'by hand', or what it is a copy of
-    **more # what else the line is to say
-):
-    "Add a line for a move to the manifest of `path`, which is made if there is none. `DataError` if it can't be written."
-    def name(f): return Path(os.path.relpath(f, path)).as_posix()
-    row = dict(file=name(file), moved_to=name(to), why=why, **more, time=datetime.now(timezone.utc).isoformat(timespec='seconds'))
-    manifest = check_writable(Path(path)/MANIFEST)
-    try:
-        with open(manifest, 'ab+', buffering=0) as f:
-            end = whole = f.seek(0, os.SEEK_END)
-            while whole and f.seek(whole - 1) >= 0 and f.read(1) != b'\n': whole -= 1
-            if whole < end: f.truncate(whole)  # a line torn by a power cut
-            line = (json.dumps(row) + '\n').encode()
-            try:
-                if f.write(line) < len(line): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                os.fsync(f.fileno())
-            except OSError:
-                f.truncate(whole)
-                raise
-    except OSError as e: raise DataError(f'{_shown(manifest)} can not be written ({e.strerror or e}).') from None
-
-# %% ../nbs/00_data.ipynb #9276b3f3
-def _aside(path): return path.with_name(path.name + '_set_aside')
-
-def _listed(path): return {*_read_csv(path, missing_ok=True), *_read_csv(_aside(path), missing_ok=True)}
-
-def _move_recorded(path, file, dest, why, listed, **more):
-    """Write down that `file` of the set `path` goes to `dest`, or to `dest` with a number where that name is taken by a file or
-    among those `listed`, and move it; gives its new path."""
-    names = (dest if n == 1 else dest.with_name(f'{dest.stem} ({n}){dest.suffix}') for n in itertools.count(1))
-    to = next(f for f in names if not os.path.lexists(f) and f not in listed)
-    record_move(path, file, to, why, **more)
-    try: got = _move(file, to)
-    except OSError as e:
-        record_move(path, to, file, f'could not be moved ({e.strerror or e})')
-        raise
-    if got != to: record_move(path, to, got, 'its name was taken')
-    return got
-
-def _rename_rows(path, moved):
-    "Let lines of `labels.csv` name other files, and other labels where they are given: {old name: (new name, labels or `None`)}."
-    with open(path/LABELS_CSV, encoding='utf-8-sig', newline='') as f: names, rows = (r := csv.DictReader(f)).fieldnames, list(r)
-    for row in rows:
-        file, labels = moved.get(os.path.normpath(row['file'].strip()), (None, None))
-        if file: row['file'] = file
-        if labels is not None: row['labels'] = ';'.join(labels)
-    with whole_file(path/LABELS_CSV) as part, open(part, 'w', encoding='utf-8', newline='') as f:
-        (w := csv.DictWriter(f, names, extrasaction='ignore', lineterminator='\n')).writeheader()
-        w.writerows(rows)
-
-def _rows_follow(path, moves):
-    "Let the lines of `labels.csv` follow their files: `moves` are triples (old path, new path, labels or `None` for those that it had)."
-    aside, out, back, within = _aside(path), {}, {}, {}
-    here, there = _read_csv(path, missing_ok=True), _read_csv(aside, missing_ok=True)
-    for old, new, labels in moves:
-        if old in here and new.is_relative_to(aside): out[os.path.relpath(old, path)] = new.relative_to(aside).as_posix()
-        elif old in here: within[os.path.relpath(old, path)] = new.relative_to(path).as_posix(), labels
-        elif old in there: back[os.path.relpath(old, aside)] = new.relative_to(path).as_posix()
-    if out: _move_rows(path, aside, out)
-    if back: _move_rows(aside, path, back)
-    if within: _rename_rows(path, within)
-
-def _settle(path):
-    "Bring manifest, files and `labels.csv` of the set `path` into step after a process was killed in the middle of a move."
-    aside, lines, last = _aside(path), list(read_manifest(path)), {}
-    def ends(o): return [Path(os.path.abspath(path/o[k])) for k in ('file', 'moved_to')]
-    def ours(f): return f.is_relative_to(path) or f.is_relative_to(aside)
-    moves = [o for o in lines if all(isinstance(o.get(k), str) for k in ('file', 'moved_to'))]
-    if moves and moves[-1] is lines[-1]:
-        old, new = ends(moves[-1])
-        begun = new.is_file() and not new.stat().st_size and old.is_file() and old.stat().st_size  # `_move` has taken the name
-        if ours(old) and ours(new) and old.is_file() and (begun or not os.path.lexists(new)):
-            if begun: new.unlink()
-            record_move(path, new, old, 'the move was interrupted')
-            moves.append(dict(file=moves[-1]['moved_to'], moved_to=moves[-1]['file']))
-    for o in moves:
-        old, new = ends(o)
-        last[old] = new, o.get('labels')
-        last.pop(new, None)
-    gone = [f for d in (path, aside) for f in _read_csv(d, missing_ok=True) if f in last and not f.is_file()]
-    _rows_follow(path, [(f, *last[f]) for f in gone if ours(last[f][0]) and last[f][0].is_file()])
-
-def _labels_below(path):
-    "What gives the labels of a file of the set `path`, without complaint about one that has none."
-    listed = _read_csv(path, missing_ok=True)
-    return lambda f: listed[f] if f in listed else f.relative_to(path).parts[:1] if f.parent != path else ()
-
 # %% ../nbs/00_data.ipynb #eaae2d30
 DEDUPE_DISTANCE = 6  # bits, of 64, in which a copy may differ that is taken away unseen
 
@@ -1684,12 +1720,8 @@ def _look(file):
 
 def _look_at(files, what):
     "The looks of the `files` that can be read, and a `Trouble` for each of the others, with a progress bar called `what`."
-    notebook = 'ipykernel' in sys.modules  # else a bar on a terminal, and nowhere else
-    if notebook: from tqdm.notebook import tqdm
-    else: from tqdm import tqdm
     looks, troubles = {}, []
-    bar = tqdm(files, what, disable=False if notebook else None, delay=3)
-    for f, o in zip(bar, _threaded(_look, files)):
+    for f, o in zip(_bar(what, iterable=files, delay=3), _threaded(_look, files)):
         if isinstance(o, PictureError): troubles.append(Trouble(f, str(o).removeprefix(f'{_shown(f)} ')))
         else: looks[f] = o
     return looks, troubles

@@ -22,7 +22,7 @@ from urllib3.exceptions import HTTPError, MaxRetryError, NameResolutionError, Re
 from urllib3.util.retry import Retry
 
 from . import __version__
-from .data import (DECODE_SIDE, PER_HOST, DataError, NothingFound, PictureError, Record, Source, SourceError, open_picture, whole_file, _open_header,
+from .data import (PER_HOST, DataError, NothingFound, PictureError, Record, Source, SourceError, open_picture, whole_file, _open_header,
                           _shown)
 
 # %% ../nbs/00_sources.ipynb #8b54bce7
@@ -30,6 +30,7 @@ MAX_BYTES = 32_000_000  # of one answer; a photograph of 1024 pixels has about 3
 _FEWER = {'upload.wikimedia.org': 2}  # files at the same time, where PER_HOST is too many: https://wikitech.wikimedia.org/wiki/Robot_policy
 _PATIENCE = 60          # seconds that a server may ask us to wait
 _REDIRECTS = 5
+_NAT64 = ipaddress.ip_network('64:ff9b::/96')
 USER_AGENT = f'bearclf/{__version__} (https://github.com/bearclf/bearclf; bearclf@users.noreply.github.com) python-requests/{requests.__version__}'
 
 class _NetError(Exception):
@@ -38,7 +39,9 @@ class _NetError(Exception):
 def _check_address(host, address, allow):
     "`_NetError` for an address that no photograph on the web has."
     ip = ipaddress.ip_address(address.split('%')[0])
-    ip = getattr(ip, 'ipv4_mapped', None) or ip
+    if ip.version == 6: # one of IPv4 may be inside
+        low = ipaddress.IPv4Address(int(ip) % 2**32)
+        ip = ip.ipv4_mapped or ip.sixtofour or (low if ip in _NAT64 or 1 < int(ip) < 2**32 else ip)
     if host not in allow and (not ip.is_global or ip.is_multicast): raise _NetError('leads into a private network, which is refused')
 
 class _Adapter(HTTPAdapter):
@@ -123,15 +126,14 @@ class Net:
 
     def _body(self, r):
         "The content of `r`, within the limits."
-        until, parts, size, declared = time.monotonic() + self.total, [], 0, r.raw.length_remaining or 0
+        until, parts, size = time.monotonic() + self.total, [], 0
         too_much = _NetError(f'has more than {self.max_bytes:,} bytes, the limit')
-        if declared > self.max_bytes: raise too_much
+        if (r.raw.length_remaining or 0) > self.max_bytes: raise too_much
         while part := r.raw.read1(1 << 16, decode_content=False):
             parts.append(part)
             size += len(part)
             if size > self.max_bytes: raise too_much
             if time.monotonic() > until: raise _NetError(f'was not done after {_wait_text(self.total)}')
-        if size < declared: raise HTTPError('cut short')
         return b''.join(parts)
 
     def _follow(self, method, url, kwargs):
@@ -262,11 +264,12 @@ class _Service:
 
     def search(self,
         query:str, # the search word
-        n:int # records, at most
+        n:int, # records, at most
+        start:int=0 # about as many of the first ones may be left out
     )->Iterator[Record]:
         "Records for `query`, each once. `SourceError` if the service can't be asked or gives no usable answer."
         seen = set()
-        for result in self._results(query, n):
+        for result in self._results(query, n, start):
             try: record = self._record(result, query)
             except (KeyError, TypeError, AttributeError, ValueError, IndexError): record = Record(self.name, '', query)
             else:
@@ -283,7 +286,7 @@ class _Service:
         if not record.url: raise PictureError('What its source says of it is incomplete.')
         try: content = self.net.get(record.url)
         except _NetError as e: raise PictureError(f'Its server {e}.') from None
-        open_picture(content, at_least=DECODE_SIDE, name='What its server sent')
+        open_picture(content, at_least=1, name='What its server sent')  # small is enough: all of the file is read
         file = Path(dest)/(record.stem + _SUFFIX[_open_header(io.BytesIO(content), record.id).format])
         with whole_file(file) as part: part.write_bytes(content)
         return file
@@ -293,13 +296,16 @@ class Flickr(_Service):
     """Photographs on Flickr. Needs a key and its secret, free for non-commercial use.
 
     Fields: https://www.flickr.com/services/api/flickr.photos.search.html (`owner`, `id`; by `extras` `license`, `owner_name`, `url_*`
-    with `width_*` and `height_*`), https://www.flickr.com/services/api/flickr.photos.licenses.getInfo.html (what a licence's number means),
+    with `width_*` and `height_*`; `url_h` and `url_k` are not on its list, and may not come),
+    https://www.flickr.com/services/api/flickr.photos.licenses.getInfo.html (what a licence's number means),
     https://www.flickr.com/services/api/misc.urls.html (a photograph's page). It gives the first 4,000 results of a search, 500 a page.
     Limit: https://www.flickr.com/services/developer/api/ (3,600 queries an hour)."""
     name, title, base = 'flickr', 'Flickr', 'https://api.flickr.com/services/rest/'
     _sizes = ('t', 's', 'n', 'm', 'z', 'c', 'l', 'h', 'k', 'o')  # all but the squares, which are cut out of the middle
-    _meanings = {3: 'says that the search is empty', 10: 'says that its search is out of order', 18: 'does not understand the search',
-                 100: 'does not know this key: look at FLICKR_KEY, or --key', 105: 'says that it is out of order'}
+    # What `stat: fail` means by its codes: those that may pass, and the others.
+    _later = {10: 'says that its search is out of order', 105: 'says that it is out of order'}
+    _wrong = {3: 'says that the search is empty', 18: 'does not understand the search',
+              96: 'does not accept this secret: look at FLICKR_SECRET, or --secret', 100: 'does not know this key: look at FLICKR_KEY, or --key'}
 
     def __init__(self,
         key:str, # from https://www.flickr.com/services/apps/create/
@@ -318,9 +324,13 @@ class Flickr(_Service):
             self._pace()
             try: return self.api.do_flickr_call(method, **params)
             except FlickrError as e:
-                if e.code in (10, 105) and left: time.sleep(self.net.backoff)
-                else: raise self._fail(self._meanings.get(e.code, f'refuses the search ({_shown(e)[:100]})')) from None
-            except _NetError as e: raise self._fail(e) from None
+                if e.code not in self._later:
+                    raise SourceError(f"Flickr {self._wrong.get(e.code, f'refuses the search ({_shown(e)[:100]})')}.") from None
+                if not left: raise self._fail(self._later[e.code]) from None
+                time.sleep(self.net.backoff)
+            except _NetError as e:
+                if '401' not in str(e): raise self._fail(e) from None
+                raise SourceError('Flickr does not accept this key and its secret: look at FLICKR_KEY and FLICKR_SECRET.') from None
             except (ValueError, KeyError, AttributeError, TypeError): raise self._fail('sent an answer that is not in its format') from None
 
     @functools.cached_property
@@ -329,12 +339,13 @@ class Flickr(_Service):
         rows = self._list(self._call('flickr.photos.licenses.getInfo'), 'licenses', 'license')
         return {str(r.get('id')): _licence_at(r.get('url')) or _text(r.get('name')) for r in rows if isinstance(r, dict)}
 
-    def _results(self, query, n):
+    def _results(self, query, n, start):
         per_page = min(n, 500)
         numbers = [i for i, name in self._names.items() if self.licences is None or _short(name) in self.licences]
+        if not numbers: return  # an empty list would mean: any
         extras = ','.join(['license', 'owner_name', *(f'url_{s}' for s in self._sizes)])
         for page in range(1, 4000//per_page + 1):
-            answer = self._call('flickr.photos.search', text=query, license=','.join(numbers), sort='relevance', media='photos', content_type=1,
+            answer = self._call('flickr.photos.search', text=query, license=','.join(numbers), sort='relevance', media='photos', content_types=0,
                                 safe_search=1, extras=extras, per_page=per_page, page=page)
             yield from self._list(answer, 'photos', 'photo')
             if page >= (answer['photos'].get('pages') or 0): return
@@ -351,14 +362,15 @@ class Openverse(_Service):
 
     Fields: https://api.openverse.org/v1/#tag/images/operation/images_search (`id`, `url`, `foreign_landing_url`, `creator`, `license`,
     `license_version`, `width`, `height`, `thumbnail`: up to 600 pixels wide; sensitive results are left out by default). Limits of those who are not
-    registered: https://docs.openverse.org/api/user/rate_limits.html (100 queries a day and few an hour; it answers 429 with the time to wait),
-    and 20 results a page, 240 in all (https://github.com/WordPress/openverse, api/api/constants/restricted_features.py)."""
+    registered: https://docs.openverse.org/api/user/rate_limits.html (5 queries an hour and 100 a day, then it answers 429),
+    and 20 results a page, 240 in all (https://github.com/WordPress/openverse, api/api/constants/restricted_features.py): a page whose
+    photographs are there already is not asked for again."""
     name, title, base = 'openverse', 'Openverse', 'https://api.openverse.org/v1/'
     interval = 3.
 
-    def _results(self, query, n):
+    def _results(self, query, n, start):
         licence = {} if self.licences is None else {'license': ','.join(sorted(self.licences))}
-        for page in range(1, 13):
+        for page in range(1 + start//20, 13):
             answer = self._get('images/', q=query, page=page, page_size=20, **licence)
             yield from self._list(answer, 'results')
             if page >= (answer.get('page_count') or 0): return
@@ -388,7 +400,7 @@ class INaturalist(_Service):
         near = ', '.join(f"{_text(r.get('preferred_common_name')) or '-'} ({_text(r.get('name'))})" for r in rows[:3])
         if near: raise NothingFound(f'iNaturalist has no living thing named {_shown(query)}; it has {near}.')
 
-    def _results(self, query, n):
+    def _results(self, query, n, start):
         codes = None if self.licences is None else [self._codes[l] for l in sorted(self.licences) if l in self._codes]
         if codes == [] or not (taxon := self._taxon(query)): return
         licence, per_page = {} if codes is None else {'photo_license': ','.join(codes)}, min(n, 200)
@@ -417,7 +429,7 @@ class Wikimedia(_Service):
     name, title, base = 'wikimedia', 'Wikimedia Commons', 'https://commons.wikimedia.org/w/api.php'
     _widths = {'small': 250, 'medium': 500, 'large': 960}
 
-    def _results(self, query, n):
+    def _results(self, query, n, start):
         params = dict(action='query', format='json', formatversion=2, generator='search', gsrsearch=f'{query} filetype:bitmap', gsrnamespace=6,
                       gsrlimit=min(n, 50), prop='imageinfo', iiprop='url|extmetadata',
                       iiextmetadatafilter='Artist|LicenseShortName|LicenseUrl')

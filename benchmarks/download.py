@@ -4,7 +4,8 @@
 
 "One at a time" is what the post's scraper does: the pages of the search, then each photograph by a request of its own, written as it comes,
 nothing checked. Ours checks that each is a picture, and writes the manifest; `verify` at the end, which the other way lacks, is not counted but
-reported. Both talk to tests/server.py as to Flickr, in this same run, in turns. Memory is the peak of a process of its own.
+reported. Both talk to tests/server.py as to Flickr, in this same run, in turns. Memory is the peak of a process of its own, of `download` as it is by
+default: with `verify`.
 Writes benchmarks/results/download.json."""
 import json, os, shlex, statistics, subprocess, sys, tempfile, time
 from pathlib import Path
@@ -22,11 +23,13 @@ def one_at_a_time(url, dest, n):
         where = photo.get('url_l') or photo['url_z']
         (dest/where.split('/')[-1]).write_bytes(requests.get(where, timeout=20).content)
 
-def ours(url, dest, n):
+def ours(url, dest, n, check=False):
     from bearclf.data import download
     from bearclf.sources import Flickr, Net
-    res = download('grizzly', n=n, source=Flickr('good', 'secret', base=f'{url}/flickr', net=Net(allow=['127.0.0.1'])), dest=dest, check=False)
+    res = download('grizzly', n=n, source=Flickr('good', 'secret', base=f'{url}/flickr', net=Net(allow=['127.0.0.1'])), dest=dest, check=check)
     assert res.words[0].new == n, res
+
+def by_default(url, dest, n): ours(url, dest, n, check=True)
 
 def check(url, dest, n):
     from bearclf.data import verify
@@ -58,10 +61,11 @@ def main():
             print(rounds[-1], flush=True)
         files = list(Path(d, 'ours0').rglob('*.jpg'))
         size = sum(f.stat().st_size for f in files)/len(files)
-        memory = {k: sorted(measure('ours', k, f'{d}/memory{k}-{i}/images')['peak_mb'] for i in range(3)) for k in (100, 1000)}
+        memory = {k: sorted(measure('by_default', k, f'{d}/memory{k}-{i}/images')['peak_mb'] for i in range(3)) for k in (500, 2000)}
         seconds = measure('check', n, f'{d}/ours0/images')['seconds']
     ratio = [r['one_at_a_time']['seconds']/r['ours']['seconds'] for r in rounds]
     res = dict(command=shlex.join(['python', *sys.argv]), photographs=n, bytes_each=round(size), latency_s=LATENCY, cpus=os.cpu_count(),
+               load=os.getloadavg()[1],
                seconds={way: statistics.median(r[way]['seconds'] for r in rounds) for way in ('ours', 'one_at_a_time')},
                times_faster=dict(median=round(statistics.median(ratio), 2), rounds=[round(x, 2) for x in ratio]), verify_afterwards_s=seconds,
                peak_mb={f'{k} photographs': dict(median=m[1], rounds=m) for k, m in memory.items()}, rounds=rounds)

@@ -1,10 +1,12 @@
 """One HTTP server that speaks as Flickr, Openverse, iNaturalist and Wikimedia Commons do, and fails as told: for tests/test_download.py and
-benchmarks/download.py."""
-import functools, io, json, random, socket, sys, threading, time
+benchmarks/download.py. What a service's documentation (the pages are named in nbs/00_sources.ipynb) does not know, or limits, is an error here."""
+import functools, io, json, random, re, socket, sys, threading, time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
+from oauthlib.oauth1.rfc5849 import signature
 from PIL import Image
 
 CC = 'https://creativecommons.org/licenses'
@@ -12,6 +14,28 @@ FLICKR_LICENCES = {'0': ('All Rights Reserved', ''), '1': ('Attribution-NonComme
                    '4': ('Attribution License', f'{CC}/by/2.0/'), '5': ('Attribution-ShareAlike License', f'{CC}/by-sa/2.0/'),
                    '7': ('No known copyright restrictions', 'https://www.flickr.com/commons/usage/'),
                    '9': ('Public Domain Dedication (CC0)', 'https://creativecommons.org/publicdomain/zero/1.0/')}
+
+CODES = 'cc0|cc-by|cc-by-sa|cc-by-nc|cc-by-nd|cc-by-nc-sa|cc-by-nc-nd'
+NUMBER, SHORT = '[1-9][0-9]*', CODES.replace('cc-', '') + '|pdm'
+def several(of): return f'({of})(,({of}))*'
+# {service: {argument that its documentation knows: what it may be}}
+ARGUMENTS = {
+    'licenses': {k: '.*' for k in ('method', 'format', 'nojsoncallback')},
+    'flickr': {'method': r'flickr\.photos\.search', 'format': 'json', 'nojsoncallback': '1', 'text': '.+', 'license': several('[0-9]+'),
+               'sort': '(date-posted|date-taken|interestingness)-(asc|desc)|relevance', 'media': 'all|photos|videos', 'content_types': several('[0-3]'),
+               'safe_search': '[123]', 'extras': several('license|owner_name|url_(sq|t|s|q|m|n|z|c|l|o|h|k)'), 'per_page': NUMBER, 'page': NUMBER},
+    'openverse': {'q': '.{1,200}', 'license': several(SHORT), 'page': NUMBER, 'page_size': NUMBER},
+    'taxa': {'q': '.+', 'is_active': 'true|false|any', 'per_page': NUMBER},
+    'observations': {'taxon_id': '901', 'quality_grade': 'casual|needs_id|research', 'photos': 'true|false', 'photo_license': several(CODES),
+                     'order_by': 'created_at|geo_score|id|observed_on|random|species_guess|updated_at|votes', 'per_page': NUMBER, 'page': NUMBER},
+    'commons': {'action': 'query', 'format': 'json', 'formatversion': '2', 'generator': 'search', 'gsrsearch': '.+', 'gsrnamespace': '6', 'gsrlimit': NUMBER,
+                'gsroffset': NUMBER, 'prop': 'imageinfo', 'iiprop': r'url\|extmetadata', 'iiextmetadatafilter': '.+', 'continue': '.*', 'iicontinue': '.*',
+                'iiurlwidth': '20|40|60|120|250|330|500|960|1280|1920|3840'}}
+NEEDED = {'commons': {'action', 'format'}, 'flickr': {'method', 'format'}, 'licenses': {'method', 'format'}}
+
+def check(service, q):
+    for k, v in q.items(): assert re.fullmatch(ARGUMENTS[service].get(k, ' '), v), f'{service} does not know {k}={v}'
+    assert NEEDED.get(service, set()) <= q.keys()
 
 @functools.cache
 def picture(id, side, format='JPEG'):
@@ -42,6 +66,8 @@ class Server(ThreadingHTTPServer):
         self.licence = '4'       # of all photographs, as Flickr's number
         self.overlap = 0         # how many results of a page come on the next one again
         self.asked, self.sent, self.queries, self.agents = Counter(), Counter(), [], set()
+        self.patience = 10**9    # queries that are answered before all others get 429
+        self.wrong = []          # queries that the service's documentation does not allow
         self.busy, self.busiest = 0, 0
         threading.Thread(target=self.serve_forever, args=(.02,), daemon=True).start()
 
@@ -56,9 +82,11 @@ class Server(ThreadingHTTPServer):
         "The ids on a page, and whether there is a further page."
         step = max(1, per_page - self.overlap)
         ids = self.ids(word)
+        if page > 1 and step*(page - 1) >= len(ids): self.wrong.append('a page after the last one was asked for')
         return ids[step*(page - 1):][:per_page], step*(page - 1) + per_page < len(ids)
 
-    def handle_error(self, *_): pass # a client that went away
+    def handle_error(self, *_):
+        if isinstance(e := sys.exc_info()[1], AssertionError): self.wrong.append(str(e)) # else it is a client that went away
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = 'HTTP/1.1'
@@ -72,7 +100,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_POST(self):
-        form = self.rfile.read(int(self.headers['Content-Length'])).decode()
+        self.form = form = self.rfile.read(int(self.headers['Content-Length'])).decode()
         self.answer({k: v[0] for k, v in parse_qs(form).items()})
 
     def do_GET(self): self.answer({k: v[0] for k, v in parse_qs(urlsplit(self.path).query).items()})
@@ -90,6 +118,7 @@ class Handler(BaseHTTPRequestHandler):
             if s.api_faults and (fault := s.api_faults.pop(0)) is not None:
                 if isinstance(fault, dict): return self.send(fault)
                 return getattr(self, fault.replace('-', '_'))(b'{"a": 1}')
+            if len(s.queries) > s.patience: return self.busy_an_hour(b'')
             getattr(self, path.strip('/').split('/')[0])(path, q)
         finally:
             with s.lock: s.busy -= 1
@@ -100,12 +129,18 @@ class Handler(BaseHTTPRequestHandler):
 
     def flickr(self, path, q):
         s = self.server
-        assert self.headers['Authorization'].startswith('OAuth ') and q['format'] == 'json' and q['nojsoncallback'] == '1'
-        if 'oauth_consumer_key="good"' not in self.headers['Authorization']:
+        oauth = self.headers['Authorization']
+        if 'oauth_consumer_key="good"' not in oauth:
             return self.send({'stat': 'fail', 'code': 100, 'message': 'Invalid API Key (Key has invalid format)'})
+        signed = signature.collect_parameters(body=self.form, headers={'Authorization': oauth})
+        [mark] = [v for k, v in signature.collect_parameters(headers={'Authorization': oauth}, exclude_oauth_signature=False) if k == 'oauth_signature']
+        if not signature.verify_hmac_sha1(SimpleNamespace(uri=s.url + path, http_method='POST', params=signed, signature=mark), 'secret'):
+            return self.send({'stat': 'fail', 'code': 96, 'message': 'Invalid signature'})
+        check('licenses' if q['method'] == 'flickr.photos.licenses.getInfo' else 'flickr', q)
         if q['method'] == 'flickr.photos.licenses.getInfo':
             return self.send({'licenses': {'license': [{'id': i, 'name': n, 'url': u} for i, (n, u) in FLICKR_LICENCES.items()]}, 'stat': 'ok'})
         per_page, page = int(q['per_page']), int(q['page'])
+        assert per_page <= 500 and page*per_page <= 4000, 'Flickr gives 500 a page, 4,000 in all'
         ids, _ = s.page(q['text'], page, per_page)
         def photo(id):
             p = {'id': id, 'owner': '7@N00', 'ownername': 'Ada & Ben', 'license': s.licence, 'title': 't', 'secret': 's', 'server': '1'}
@@ -114,37 +149,44 @@ class Handler(BaseHTTPRequestHandler):
                 for k, side in sizes.items(): p |= {f'url_{k}': self.link(id, k), f'width_{k}': side, f'height_{k}': str(side*3//4)}
             return p
         pages = -(-len(s.ids(q['text']))//max(1, per_page - s.overlap))
-        self.send({'photos': {'page': page, 'pages': pages, 'perpage': per_page, 'photo': [photo(i) for i in ids]}, 'stat': 'ok'})
+        found = {'page': page, 'pages': pages, 'perpage': per_page, 'total': len(s.ids(q['text'])), 'photo': [photo(i) for i in ids]}
+        self.send({'photos': found, 'stat': 'ok'})
 
     def openverse(self, path, q):
         s = self.server
+        check('openverse', q)
         page, size = int(q['page']), int(q['page_size'])
-        if size > 20: return self.send({'detail': 'page_size'}, 401)
+        if size > 20: return self.send({'detail': 'page_size may not exceed 20 for anonymous requests'}, 401)
+        if page*size > 240: return self.send({'detail': 'anonymous requests reach 240 results'}, 401)
         ids, more = s.page(q['q'], page, size)
         rows = [{'id': i, 'foreign_landing_url': f'https://www.flickr.com/photos/7/{i}', 'creator': 'Ada & Ben', 'license': 'by',
                  'license_version': '2.0', 'license_url': f'{CC}/by/2.0/', 'width': 1000 if int(i) % 2 else 5000, 'height': 700,
                  'url': self.link(i, 'o'), 'thumbnail': self.link(i, 'thumb')} for i in ids]
         for r in rows:
             if r['id'] in s.lacking: del r['url'], r['thumbnail']
-        self.send({'result_count': len(s.ids(q['q'])), 'page_count': page + more, 'page_size': size, 'page': page, 'results': rows})
+        n = len(s.ids(q['q']))
+        self.send({'result_count': n, 'page_count': -(-n//max(1, size - s.overlap)), 'page_size': size, 'page': page, 'results': rows})
 
     def inaturalist(self, path, q):
         s = self.server
+        check(path.split('/')[-1], q)
         if path.endswith('/taxa'):
             cactus = {'id': 900, 'name': 'Cylindropuntia bigelovii', 'preferred_common_name': 'Teddy-bear Cholla', 'matched_term': 'Teddy-bear'}
             rows = [] if q['q'] == 'nothing' else [cactus]
             if q['q'] != 'teddy' and rows: rows.append({'id': 901, 'name': q['q'].title(), 'preferred_common_name': 'A bear', 'matched_term': q['q']})
             if rows: s.taxon = q['q']
             return self.send({'total_results': len(rows), 'results': rows})
-        assert q['taxon_id'] == '901' and q['quality_grade'] == 'research'
-        ids, more = s.page(s.taxon, int(q['page']), int(q['per_page']))
+        assert int(q['per_page']) <= 200 and int(q['page'])*int(q['per_page']) <= 10_000, 'iNaturalist gives 200 a page, 10,000 in all'
+        ids, _ = s.page(s.taxon, int(q['page']), int(q['per_page']))
         def photos(i): return [{'id': int(i), 'license_code': 'cc-by', 'url': f'{s.url}/photo/{i}/square.jpg'}, {'id': 7, 'url': 'x'}]
         rows = [{'id': int(i) + 5, 'uri': f'https://www.inaturalist.org/observations/{int(i) + 5}', 'user': {'login': 'ada', 'name': 'Ada & Ben'},
                  'photos': [] if i in s.lacking else photos(i)} for i in ids]
         self.send({'total_results': len(s.ids(s.taxon)) + s.overlap*len(ids), 'page': q['page'], 'per_page': q['per_page'], 'results': rows})
 
     def commons(self, path, q):
+        check('commons', q)
         s, size = self.server, int(q['gsrlimit'])
+        assert size <= 50, 'Wikimedia makes no more than 50 small pictures a query'
         word = q['gsrsearch'].removesuffix(' filetype:bitmap')
         ids, more = s.page(word, int(q.get('gsroffset', 0))//size + 1, size)
         if not ids: return self.send({'batchcomplete': True})
@@ -189,9 +231,18 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             time.sleep(pause)
 
+    def huge_by_its_header(self, body):
+        self.send_response(200)
+        self.send_header('Content-Length', str(10**10))
+        self.end_headers()
+        self.wfile.flush()
+        time.sleep(30)
+
     def drip(self, body): self.stall(body, .05, 1)
+    def busy(self, body): self.send(b'', 429)
     def busy_a_second(self, body): self.send(b'', 429, Retry_After=1)
-    def busy_an_hour(self, body): self.send(b'', 429, Retry_After=3600)
+    def busy_an_hour(self, body): self.send({'detail': 'Request was throttled. Expected available in 3600 seconds.'}, 429, Retry_After=3600)
+    def unauthorized(self, body): self.send(b'oauth_problem=signature_invalid', 401, type='text/plain')
     def broken(self, body): self.send(b'', 500)
     def gone(self, body): self.send(b'', 404)
     def no_json(self, body): self.send(b'<html>Down for maintenance')

@@ -7,7 +7,7 @@ import nbformat, pytest
 from PIL import Image
 
 from bearclf import data
-from bearclf.data import Cleaner, DataError, dedupe, follow_moves, picture_files, read_labels, read_manifest, record_move
+from bearclf.data import Cleaner, DataError, dedupe, follow_moves, picture_files, read_labels, read_manifest, record_move, verify
 from tiny_model import tiny_model
 
 HOSTILE = '<img src=x onerror=alert(1)> "$x^2$" & \'.jpg'
@@ -73,6 +73,18 @@ def test_dedupe_keeps_the_best_and_loses_nothing(root):
     assert follow_moves(read_manifest(root))[f'../{beside(root).name}/grizzly/small.jpg']['id'] == '7'
     state = tree(root)
     assert dedupe(root).copies == [] and tree(root) == state
+
+def test_copies_put_back_by_hand_have_their_labels_again(root):
+    was = read_labels(root)
+    moved = [(c.file, c.moved) for c in dedupe(root).copies]
+    for file, at in moved[1:]: at.rename(file)       # one stays away
+    moved[0][1].unlink()
+    Cleaner(root)
+    assert [o for o in was if o.file != moved[0][0]] == read_labels(root)
+    assert {*follow_moves(read_manifest(root))} == {f'../{beside(root).name}/grizzly/small.jpg'} | {f'two_kinds/{f.name}' for f, _ in moved[1:]}
+    lines = len([*read_manifest(root)])
+    Cleaner(root)
+    assert len([*read_manifest(root)]) == lines      # said once
 
 def test_one_photograph_under_two_labels_is_left(root):
     best = picture_files(root/'grizzly')[0]
@@ -179,20 +191,27 @@ def nothing_lost(root, was):
     assert now - Counter({empty: 1}) == was and now[empty] <= 1
     assert [json.loads(line)['file'] for line in (root/'manifest.jsonl').read_text().splitlines()]
 
-def test_dedupe_killed_at_every_moment(root):
+def killed_at_every_moment(root, work):
     was, copies = contents(root), in_copies_of(root)
     next(copies)
-    dedupe(root)
+    work(root)
     want, moment = tree(root), 0
     while True:
         next(copies)
         moment += 1
-        killed = kill_at(moment, lambda: dedupe(root))
+        killed = kill_at(moment, lambda: work(root))
         nothing_lost(root, was)
-        dedupe(root)
+        work(root)
         assert tree(root) == want and contents(root, beside(root)) == was, f'killed at {moment}'
         if not killed: break
     assert moment > 20
+
+def test_dedupe_killed_at_every_moment(root): killed_at_every_moment(root, dedupe)
+
+def test_verify_killed_at_every_moment(root):
+    picture_files(root/'two_kinds')[0].write_text('no')
+    Image.new('RGB', (50, 50)).save(root/'grizzly'/'small.jpg')
+    killed_at_every_moment(root, verify)
 
 def test_cleaning_killed_at_every_moment(root):
     def work():

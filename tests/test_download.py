@@ -1,11 +1,11 @@
 "Downloads, against one server that speaks as the four services do and fails in every way we know of."
-import errno, html.parser, json, multiprocessing, os, random, re, signal, subprocess, sys, threading, time
+import errno, html.parser, json, multiprocessing, os, random, re, signal, socket, subprocess, sys, tempfile, threading, time
 from pathlib import Path
 
 import pytest, tqdm
 
 from bearclf import cli, data, sources
-from bearclf.data import DataError, Drawn, Manifest, NothingFound, SourceError, download, open_picture, picture_files, read_manifest, write_credits
+from bearclf.data import DataError, Drawn, Manifest, PictureError, download, open_picture, picture_files, read_manifest, write_credits
 from bearclf.sources import Flickr, INaturalist, Net, Openverse, Wikimedia
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -18,10 +18,11 @@ def server():
     with Server() as s:
         yield s
         s.shutdown()
+        assert s.wrong == []
 
 def net(**kwargs): return Net(**{'allow': ['127.0.0.1'], 'backoff': .01, 'max_bytes': 200_000} | kwargs)
 
-def hasty(fault): return net(timeout=(1, .5), total=1) if fault in ('stall', 'drip') else net()
+def hasty(fault): return net(timeout=(1, .5), total=1) if fault in ('stall', 'drip', 'huge-by-its-header') else net()
 
 def service(server, kind=Wikimedia, key='good', **kwargs):
     keys = (key, 'secret') if kind is Flickr else ()
@@ -81,6 +82,7 @@ def test_records_that_lack_something(server, tmp_path, kind):
     res = download('grizzly', n=8, source=service(server, kind), dest=tmp_path/'images')
     assert (res.words[0].new, res.words[0].refused.total()) == (8, 2) and 'is incomplete' in str(res)
     is_whole(tmp_path/'images')
+    with pytest.raises(PictureError, match='incomplete'): service(server, kind).fetch(data.Record(kind.name, '5', 'grizzly'), tmp_path)
 
 @pytest.mark.parametrize('kind', BASES)
 @pytest.mark.parametrize('faults, trouble', [
@@ -99,6 +101,16 @@ def test_a_service_in_trouble(server, tmp_path, kind, faults, trouble):
         res = download(['black bear', 'grizzly'], n=2, source=service(server, kind), dest=tmp_path/'images', check=False)
     assert res.ok and [w.new for w in res.words] == [2, 2]
     if faults == ['busy-a-second']: assert time.monotonic() - start > 1
+
+def test_openverse_goes_on_at_the_page_where_it_was_cut_off(server, tmp_path):
+    server.n, new = 200, []
+    for _ in range(4): # sittings, an hour apart
+        server.patience = len(server.queries) + 5
+        res = download(['grizzly', 'teddy'], n=170, source=service(server, Openverse), dest=tmp_path/'images', check=False)
+        new.append([w.new for w in res.words])
+    assert new == [[100], [70, 20], [0, 100], [0, 50]] and res.ok and [w.kept for w in res.words] == [170, 170]
+    pages = [(q['q'], q['page']) for _, q in server.queries]
+    assert len(pages) - len(set(pages)) == 3 and max(server.asked.values()) == 1  # only what was refused is asked for anew
 
 def test_trouble_in_the_middle_keeps_what_is_there(server, tmp_path):
     server.n = 60
@@ -133,6 +145,9 @@ def test_flickr_asks_for_licences_by_number(server, tmp_path):
     assert server.queries[-1][1]['license'] == '1,4,5,9' and server.queries[-1][1]['safe_search'] == '1'
     assert list(service(server, Flickr, licence=['by-sa', 'cc0']).search('grizzly', 1)) == []  # all there is is by
     assert server.queries[-1][1]['license'] == '5,9'
+    asked = len(server.queries)
+    assert list(service(server, Flickr, licence='by-nc-nd').search('grizzly', 1)) == []                 # which it does not have
+    assert [q['method'] for _, q in server.queries[asked:]] == ['flickr.photos.licenses.getInfo']
     server.licence = '0'
     assert list(service(server, Flickr).search('grizzly', 1)) == []
     assert next(service(server, Flickr, licence='any').search('grizzly', 1)).licence == 'All Rights Reserved'
@@ -150,11 +165,17 @@ def test_flickr_says_what_its_codes_mean(server, tmp_path):
     server.api_faults = [{'stat': 'fail', 'code': 105, 'message': 'Service currently unavailable'}]*2
     assert download('grizzly', n=2, source=service(server, Flickr), dest=tmp_path/'images').trouble == ''
     server.api_faults = [{'stat': 'fail', 'code': 105, 'message': 'Service currently unavailable'}]*3
-    assert 'out of order' in download('grizzly', n=2, source=service(server, Flickr), dest=tmp_path/'images').trouble
+    def trouble(secret='secret'):
+        source = Flickr('good', secret, base=f'{server.url}/flickr', net=net(), interval=0)
+        return download('grizzly', n=3, source=source, dest=tmp_path/'images').trouble
+    assert 'out of order; what is there already stays' in trouble()
     server.api_faults = [None, {'stat': 'fail', 'code': 1, 'message': 'Too many tags'}]
-    assert 'Too many tags' in download('grizzly', n=2, source=service(server, Flickr), dest=tmp_path/'images').trouble
+    assert 'Too many tags' in (said := trouble()) and 'later' not in said
     server.api_faults = [{'stat': 'fail'}]
-    assert 'not in its format' in download('grizzly', n=2, source=service(server, Flickr), dest=tmp_path/'images').trouble
+    assert 'not in its format' in trouble()
+    server.api_faults = ['unauthorized']
+    assert 'FLICKR_SECRET' in trouble()
+    assert 'FLICKR_SECRET' in trouble(secret='wrong') and trouble() == ''
 
 def test_a_cactus_is_no_teddy(server, tmp_path):
     res = download(['teddy', 'Ursus americanus'], n=2, source=service(server, INaturalist), dest=tmp_path/'images')
@@ -163,10 +184,11 @@ def test_a_cactus_is_no_teddy(server, tmp_path):
 # photographs that fail
 
 @pytest.mark.parametrize('fault, times, why', [
-    ('busy-a-second', 1, ''), ('broken', 3, ''), ('broken', 4, 'answered 500'), ('gone', 1, 'answered 404'),
+    ('busy-a-second', 1, ''), ('busy', 3, ''), ('busy', 4, 'answered 429'), ('broken', 3, ''), ('broken', 4, 'answered 500'), ('gone', 1, 'answered 404'),
     ('cut', 1, ''), ('cut', 4, 'broke off'), ('stall', 1, ''), ('stall', 4, 'fell silent'), ('drip', 1, 'was not done after 1 seconds'),
     ('html', 1, 'not a picture'), ('empty', 1, 'is empty'), ('half-a-picture', 1, 'damaged or cut short'),
-    ('too-large', 1, 'more than 200,000 bytes'), ('endless', 1, 'more than 200,000 bytes'), ('endless-error', 1, ''),
+    ('too-large', 1, 'more than 200,000 bytes'), ('huge-by-its-header', 1, 'more than 200,000 bytes'),
+    ('endless', 1, 'more than 200,000 bytes'), ('endless-error', 1, ''),
     ('wrong-type', 1, ''), ('redirect-here', 1, ''),
     ('redirect-other-host', 1, 'private network'),
     ('redirect-private', 1, 'private network'), ('redirect-metadata', 1, 'private network'), ('redirect-file', 1, 'not one of the web'),
@@ -198,6 +220,33 @@ def test_an_allowed_host_is_reached_by_its_name_only(server):
     for host in ('http://localhost', 'https://localhost', 'http://2130706433', 'http://127.1', 'http://[::ffff:127.0.0.1]'):
         with pytest.raises(sources._NetError, match='private network'): net().get(f'{host}:{server.server_address[1]}/photo/l/2.jpg')
     assert server.asked['2'] == 0
+
+def test_another_host_is_followed_to(server, tmp_path):
+    bad = server.ids('grizzly')[0]
+    server.faults[bad] = ['redirect-other-host']
+    res = download('grizzly', n=1, source=service(server, net=net(allow=['127.0.0.1', 'localhost'])), dest=tmp_path, check=False)
+    assert res.ok and server.asked['78'] == 1 and is_whole(tmp_path)[0].read_bytes() == picture('78', server.side)
+
+@pytest.mark.parametrize('address, refused', {
+    '127.0.0.1': True, '0.0.0.0': True, '10.1.2.3': True, '172.16.0.1': True, '192.168.1.1': True, '169.254.169.254': True, '100.64.0.1': True,
+    '224.0.0.1': True, '255.255.255.255': True, '::': True, '::1': True, '::127.0.0.1': True, '::ffff:10.0.0.1': True, 'fe80::1%eth0': True,
+    'fc00::1': True, 'ff02::1': True, '2002:7f00:1::': True, '64:ff9b::10.0.0.1': True, '64:ff9b::8.8.8.8': False, '8.8.8.8': False,
+    '2606:4700:4700::1111': False, '::ffff:8.8.8.8': False}.items())
+def test_which_addresses_are_refused(address, refused):
+    if not refused: return sources._check_address('a.host', address, ())
+    with pytest.raises(sources._NetError, match='private network'): sources._check_address('a.host', address, ())
+    sources._check_address('a.host', address, {'a.host'})
+
+@pytest.mark.parametrize('host', ['10.0.0.1', '[fc00::1]', '169.254.169.254'])
+def test_a_private_address_is_not_even_knocked_at(host, monkeypatch):
+    monkeypatch.setattr(socket.socket, 'connect', lambda *args: pytest.fail('it was'))
+    with pytest.raises(sources._NetError, match='private network'): net().get(f'http://{host}/bear.jpg')
+
+def test_a_name_that_comes_to_stand_for_a_private_address(server, monkeypatch):
+    real = socket.getaddrinfo
+    monkeypatch.setattr(socket, 'getaddrinfo', lambda host, *args, **kw: real('127.0.0.1' if host == 'rebound.example' else host, *args, **kw))
+    with pytest.raises(sources._NetError, match='private network'): net().get(f'http://rebound.example:{server.server_address[1]}/photo/l/5.jpg')
+    assert server.asked['5'] == 0
 
 def test_at_most_two_at_a_time_where_that_is_the_rule(server, tmp_path, monkeypatch):
     monkeypatch.setattr(sources, '_FEWER', {'127.0.0.1': 2})
@@ -242,15 +291,21 @@ def test_folders_that_cannot_be_written(server, tmp_path):
     with pytest.raises(DataError, match='grizzly'): download('grizzly', source=service(server), dest=tmp_path/'images')
     assert not server.queries
 
-@pytest.mark.skipif(hasattr(os, 'getuid') and os.getuid() == 0, reason='root may write everywhere')
-def test_a_read_only_folder(server, tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(DataError, match='may not be written|can not be written'): download('grizzly', source=service(server), dest=tmp_path)
+def _not_as_root(url, dest):
+    if os.getuid() == 0: os.setuid(65534)
+    with pytest.raises(DataError, match='may not be written|can not be written'):
+        download('grizzly', source=Wikimedia(base=f'{url}/commons', net=net(), interval=0), dest=dest)
 
-def test_a_read_only_folder_by_what_the_system_says(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(os, 'access', lambda path, mode: mode != os.W_OK)
-    with pytest.raises(DataError, match='may not be written'): download('grizzly', source=service(server), dest=tmp_path/'images')
-    assert not server.queries
+@pytest.mark.skipif(not hasattr(os, 'getuid'), reason='no users here')
+def test_a_read_only_folder(server):
+    with tempfile.TemporaryDirectory() as d: # whose parents all may enter
+        Path(d).chmod(0o555)
+        for dest in (d, f'{d}/images'):
+            p = multiprocessing.get_context('fork').Process(target=_not_as_root, args=(server.url, dest))
+            p.start()
+            p.join()
+            assert p.exitcode == 0
+        assert os.listdir(d) == [] and not server.queries
 
 @pytest.mark.parametrize('word', ['../../x', 'a/b', 'a\\b', 'CON', 'con.txt', 'nul', 'x'*300, '🐻'*30, '', ' ', '.hidden', 'dots.', 'a:b', 'what?',
                                   'bell\a', 'a\udc80b'])
@@ -305,7 +360,7 @@ def test_a_lost_manifest_is_made_anew(server, tmp_path):
 def test_a_photograph_found_by_two_words_stays_with_the_first(server, tmp_path):
     class Both:
         name = 'both'
-        def search(self, query, n): return (data.Record('both', str(i), query, f'{server.url}/photo/l/{i}.jpg') for i in range(3))
+        def search(self, query, n, start=0): return (data.Record('both', str(i), query, f'{server.url}/photo/l/{i}.jpg') for i in range(3))
         fetch = Wikimedia(net=net()).fetch
     res = download(['one', 'two'], n=3, source=Both(), dest=tmp_path/'images', check=False)
     assert [(w.new, w.there, w.elsewhere) for w in res.words] == [(3, 0, 0), (0, 3, 3)] and len(is_whole(tmp_path/'images')) == 3
@@ -314,7 +369,7 @@ def test_ids_that_are_no_names(server, tmp_path):
     class Odd:
         name = 'odd'
         ids = '../../x', 'a/b', '', 'x'*200, 'fine-1'
-        def search(self, query, n): return (data.Record('odd', i, query, f'{server.url}/photo/l/1.jpg') for i in self.ids)
+        def search(self, query, n, start=0): return (data.Record('odd', i, query, f'{server.url}/photo/l/1.jpg') for i in self.ids)
         fetch = Wikimedia(net=net()).fetch
     res = download('one', n=3, source=Odd(), dest=tmp_path/'images', check=False)
     assert (res.words[0].new, res.words[0].refused.total()) == (1, 4)
@@ -351,7 +406,7 @@ def _child(url, dest, n):
 def test_killed_at_fifty_random_moments(tmp_path):
     seed = 5
     print('seed', seed)
-    rng, n, kills = random.Random(seed), 150, 0
+    rng, n = random.Random(seed), 150
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload(['bearclf.data', 'bearclf.sources', 'filelock', 'tqdm', 'PIL.JpegImagePlugin', 'idna', 'test_download'])
     with Server(n=n, side=16, latency=.004) as server:
@@ -359,33 +414,31 @@ def test_killed_at_fifty_random_moments(tmp_path):
         assert len(is_whole(tmp_path/'undisturbed')) == 2*n and max(server.asked.values()) == 1
         server.asked.clear()
         safe, dest = set(), tmp_path/'images'
-        while kills < 50:
+        moments = sorted(rng.randrange(2*n*9//10) for _ in range(50)) # when so many photographs are there
+        for moment in moments:
             p = context.Process(target=_child, args=(server.url, dest, n))
-            before = dict(server.asked)
-            queries = len(server.queries)
+            before, queries = dict(server.asked), len(server.queries)
             p.start()
-            goal = rng.choice([0, 0, *range(1, 10)])
             while len(server.queries) == queries and p.is_alive(): time.sleep(.001)
-            while sum(server.asked.values()) - sum(before.values()) < goal and p.is_alive(): time.sleep(.0005)
-            time.sleep(rng.uniform(0, .006))
-            assert p.is_alive(), 'the download was done before the last kill'
+            while len(picture_files(dest)) < moment and p.is_alive(): time.sleep(.0005)
+            time.sleep(rng.uniform(0, .004))
             p.kill()
             p.join()
-            kills += 1
+            assert p.exitcode == -signal.SIGKILL, 'the download was done before the last kill'
             assert not [i for i in safe if server.asked[i] > before[i]], 'what lay there was fetched again'
             for r in rows(dest): assert (dest/r['file']).is_file()
             for f in picture_files(dest): # whole under its final name, and never to be asked for again
                 assert f.read_bytes() == picture(f.stem.split('-')[1], 16)
                 safe.add(f.stem.split('-')[1])
-        before = dict(server.asked)
-        assert 0 < len(safe) < 2*n
+        before, half = dict(server.asked), len(safe)
         _child(server.url, dest, n)
         assert not [i for i in safe if server.asked[i] > before[i]]
         server.shutdown()
+    for line in (dest/'manifest.jsonl').read_bytes().splitlines(keepends=True): assert line.endswith(b'\n') and json.loads(line)['sha256']
     assert len(is_whole(dest)) == 2*n
     drop_time = lambda d: sorted(json.dumps({k: v for k, v in r.items() if k != 'time'}) for r in rows(d))
     assert drop_time(dest) == drop_time(tmp_path/'undisturbed')
-    print(f'{kills} kills, the last with {len(safe)} of {2*n} photographs there; {sum(server.asked.values())} requests for {2*n} photographs')
+    print(f'50 kills, the first with {moments[0]} of {2*n} photographs there, the last with {half}; {sum(server.asked.values())} requests for {2*n}')
 
 # the command
 
@@ -436,7 +489,7 @@ def test_the_commands_exit_codes(command, server):
     assert command('credits', 'gone')[0] == 2
 
 def test_a_key_chooses_flickr(command, monkeypatch):
-    code, out, err = command('download', 'teddy', '-n', 1, '--key', 'good', '--secret', 's')
+    code, out, err = command('download', 'teddy', '-n', 1, '--key', 'good', '--secret', 'secret')
     assert code == 0 and 'From Flickr' in out
     monkeypatch.setenv('FLICKR_KEY', 'bad')
     monkeypatch.setenv('FLICKR_SECRET', 's')
@@ -453,7 +506,8 @@ sys.exit(cli.main(['download', 'grizzly', '-n', '100', '--dest', {dest!r}]))'''
 def test_ctrl_c_leaves_what_is_there(tmp_path):
     with Server(n=100, side=120, latency=.1) as server:
         code = CTRL_C.format(tests=str(Path(__file__).parent), url=server.url, dest=str(tmp_path/'images'))
-        p = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        p = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))  # ignored in a shell's background
         while sum(server.sent.values()) < 10 and p.poll() is None: time.sleep(.01)
         p.send_signal(signal.SIGINT)
         out, err = p.communicate(timeout=30)
@@ -464,6 +518,21 @@ def test_ctrl_c_leaves_what_is_there(tmp_path):
         assert (res.words[0].new, res.words[0].there) == (100 - len(files), len(files)) and max(server.asked.values()) == 1
         assert len(is_whole(tmp_path/'images')) == 100
         server.shutdown()
+
+def test_credits_name_what_was_moved_and_set_aside(server, tmp_path):
+    dest = tmp_path/'images'
+    server.side = 90
+    download('grizzly', n=1, source=service(server), dest=dest)                                # too small: `verify` sets it aside
+    server.side = 120
+    download(['grizzly', 'teddy'], n=10, source=service(server), dest=dest)
+    copies = data.dedupe(dest).copies                                                          # the server has eight pictures
+    c = data.Cleaner(dest)
+    c.move(0, 'teddy' if c.pictures[0].labels == ('grizzly',) else 'grizzly')
+    c.set_aside(1)
+    page = write_credits(dest).read_text()
+    assert copies and page.count('<tr><td>') == page.count('>Ada &amp; Ben<') == page.count('licenses/by/2.0/') == 20
+    assert page.startswith('<!doctype html>') and '20 photographs<' in page and 'set aside: grizzly' in page
+    assert {o['why'].split()[0] for o in rows(dest) if 'why' in o} == {'is', 'duplicate', 'by'}
 
 def test_credits_escape_what_strangers_wrote(tmp_path):
     download('grizzly', n=3, source=Drawn(), dest=tmp_path)
@@ -485,5 +554,5 @@ def test_credits_escape_what_strangers_wrote(tmp_path):
     (tmp_path/'other').mkdir()
     (tmp_path/old[0]['file']).rename(tmp_path/'other'/'x (2).jpg')
     (tmp_path/'grizzly'/'mine.jpg').write_bytes(picture_files(tmp_path)[0].read_bytes())
-    assert 'of 1 it is not known' in write_credits(tmp_path).read_text()
+    assert 'the source of 1 is not known' in write_credits(tmp_path).read_text()
     with pytest.raises(DataError): write_credits(tmp_path/'gone')
