@@ -149,12 +149,12 @@ def _parser():
     output.add_argument('--csv', metavar='FILE', help='write a table: file, labels, the probability of each label, error')
     output.add_argument('--json', action='store_true', help='print one JSON object a line')
 
-    p = command('train', train, 'train a model on a folder of labelled pictures', 'bearclf train images --epochs 6 --out mine.onnx',
+    p = command('train', train, 'train a model on a folder of labelled pictures', 'bearclf train images --out mine.onnx',
                 '\nEach folder in IMAGES is a label; IMAGES/labels.csv (file,labels) names pictures\nwith several labels or none. A fifth is held aside; '
                 "the model's scores on it are\nprinted. Ctrl-C leaves the best model so far. Needs pip install 'bearclf[train]'.")
     p.add_argument('images', metavar='IMAGES', help='the folder')
     p.add_argument('--arch', default='tf_efficientnet_lite0', metavar='NAME', help='backbone, by its name in timm or torchvision (default: %(default)s)')
-    p.add_argument('--epochs', type=int, default=4, metavar='N', help='passes over the pictures with all layers trained (default: %(default)s)')
+    p.add_argument('--epochs', type=int, default=6, metavar='N', help='passes over the views of the pictures (default: %(default)s)')
     p.add_argument('--single', action='store_true', help='exactly one label a picture, in place of any number')
     p.add_argument('--folds', type=int, default=0, metavar='K', help='cross-validate K times, then train on all pictures: slower, and a better model')
     p.add_argument('--out', default='model.onnx', metavar='MODEL', help='the file to write (default: %(default)s)')

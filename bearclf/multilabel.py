@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ARCH', 'parent_label_multi', 'BearImage', 'keep_together', 'hold_aside', 'bear_dataloaders', 'TrainingError',
            'KeepStatistics', 'bear_learner', 'predictions', 'answers', 'evaluate', 'plot_scores', 'targets_of',
-           'valid_scores', 'update_card', 'file_probs', 'export_onnx', 'file_scores']
+           'valid_scores', 'update_card', 'ResidualAttention', 'bear_head', 'file_probs', 'export_onnx', 'file_scores']
 
 # %% ../nbs/01_multilabel.ipynb #aab208e8
 import copy, ctypes, json, math, shutil, sys, tempfile
@@ -288,26 +288,52 @@ def update_card(
     onnx.helper.set_model_props(model, {CARD_KEY: json.dumps(card)})
     with whole_file(path) as part: onnx.save(model, part)
 
+# %% ../nbs/01_multilabel.ipynb #bea4d001
+class ResidualAttention(torch.nn.Module):
+    "Logits from `evidence` (pictures, labels, rows, columns): halfway between its average and where it is highest. Zhu & Wu, 2021, arXiv:2108.02456."
+    def forward(self, evidence):
+        e = evidence.flatten(2)
+        return (e.mean(2) + (e.softmax(2)*e).sum(2))/2
+
+def bear_head(
+    channels:int, # of the backbone's features
+    labels:int, # how many
+)->torch.nn.Sequential: # features (pictures, channels, rows, columns) to logits (pictures, labels)
+    "A head that asks each quarter of a quarter of the picture what it shows, and then all of them together."
+    return torch.nn.Sequential(torch.nn.AvgPool2d(2), torch.nn.BatchNorm2d(channels), torch.nn.Conv2d(channels, 256, 1), torch.nn.ReLU(),
+                               torch.nn.Dropout(.3), torch.nn.Conv2d(256, labels, 1), ResidualAttention())
+
+
 # %% ../nbs/01_multilabel.ipynb #ac84bcb5
+def _folded(norm, layer):
+    "A 1 x 1 convolution that does what `norm` and `layer`, linear, do."
+    scale, weight = norm.weight/(norm.running_var + norm.eps).sqrt(), layer.weight.flatten(1)
+    bias = weight @ (norm.bias - norm.running_mean*scale) + (0 if layer.bias is None else layer.bias)
+    conv = torch.nn.Conv2d(weight.shape[1], weight.shape[0], 1)
+    conv.load_state_dict(dict(weight=(weight*scale)[..., None, None], bias=bias))
+    return conv
+
 class _Mapped(torch.nn.Module):
-    "`body`, a linear head as a 1 x 1 convolution, the average after it: logits (pictures, labels), evidence (pictures, labels, rows, columns)."
-    def __init__(self, body, norm, linear):
+    "Logits (pictures, labels), which `pool` makes of the evidence, and the evidence (pictures, labels, rows, columns)."
+    def __init__(self, pool, *layers):
         super().__init__()
-        scale = norm.weight/(norm.running_var + norm.eps).sqrt()
-        bias = linear.weight @ (norm.bias - norm.running_mean*scale) + (0 if linear.bias is None else linear.bias)
-        self.body, self.head = body, torch.nn.Conv2d(linear.in_features, linear.out_features, 1)
-        self.head.load_state_dict(dict(weight=(linear.weight*scale)[..., None, None], bias=bias))
+        self.pool, self.layers = pool, torch.nn.Sequential(*layers)
     def forward(self, x):
-        evidence = self.head(self.body(x))
-        return evidence.mean((2, 3)), evidence
+        evidence = self.layers(x)
+        return self.pool(evidence), evidence
 
 def _mapped(model):
-    "`model` with its maps, or as it is where the head is not of `bear_learner`'s kind: average, normalisation, one linear layer."
+    "`model` with its maps, or as it is where its head is neither `bear_head` nor fastai's of one layer (average, normalisation, linear)."
     try: body, head = model
     except (TypeError, ValueError): return model
     layers = [m for m in head if not isinstance(m, (torch.nn.Dropout, Flatten))]
     kinds = (torch.nn.AdaptiveAvgPool2d, torch.nn.BatchNorm1d, torch.nn.Linear)
-    return _Mapped(body, *layers[1:]) if tuple(map(type, layers)) == kinds else model
+    if tuple(map(type, layers)) == kinds: return _Mapped(lambda e: e.mean((2, 3)), body, _folded(*layers[1:]))
+    if not isinstance(layers[-1], ResidualAttention): return model
+    _, norm, first, relu, last, attend = layers
+    # maps of every pair of neighbours, of which the logits need every second
+    return _Mapped(lambda e: attend(e[..., ::2, ::2]), body, torch.nn.AvgPool2d(2, stride=1), _folded(norm, first), relu, last)
+
 
 # %% ../nbs/01_multilabel.ipynb #1f2d8e9b
 def _to_int8(source, dest, batches):
@@ -321,7 +347,9 @@ def _to_int8(source, dest, batches):
         def get_next(self): return next(({'image': b} for b in self.rest), None)
     ready = f'{source}.ready'
     quant_pre_process(str(source), ready, skip_symbolic_shape=True)
-    last = [n.name for n in onnx.load(ready).graph.node if {*n.output} & {'logits', 'evidence'}]
+    last, made = [], {'evidence'} # stays in floats: the layer that makes the evidence, and all that is made of it
+    for n in onnx.load(ready).graph.node:
+        if {*n.output} & {'logits', 'evidence'} or {*n.input} & made: last, made = [*last, n.name], {*n.output} | made
     quantize_static(ready, str(dest), Reader(), quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=True, nodes_to_exclude=last,
                     activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, extra_options=dict(CalibMovingAverage=True),
                     op_types_to_quantize=[op for op in QDQRegistry if op not in ('Gemm', 'BatchNormalization')])
