@@ -1,23 +1,22 @@
 """What each step of notebook 02 buys, on photographs held aside: three kinds alone, `other` at random, mined negatives, collages, thresholds, everything.
 
-    python benchmarks/ablation.py IMAGES [--seeds 1 2 3] [--epochs 3]      # about ten minutes a seed on two cores
+    python benchmarks/ablation.py IMAGES [--seeds 0 1 2 3 4]      # about fifteen minutes on two cores
 
 IMAGES holds a folder for each kind and `other`, whose pictures are the pool of negatives; its subfolders `polar` and `panda` are told apart.
-For each seed the pictures are dealt over five folds: three to train on, one to choose calibration and thresholds on, one to test on.
-Writes benchmarks/results/ablation.json (or --out)."""
+The pictures are dealt over five folds. Each seed takes another to test on and the next to choose calibration and thresholds on, and trains on the
+other three. Writes benchmarks/results/ablation.json (or --out)."""
 import argparse, json, shlex, sys, tempfile
 from pathlib import Path
 
 import numpy as np, pandas as pd
 
-from bearclf.data import OTHER, Labelled, data_hash, read_labels
+from bearclf.data import OTHER, data_hash, read_labels
 from bearclf.multilabel import answers, export_onnx, file_probs, targets_of
-from bearclf.other_class import calibrated, choose_thresholds, fit, folds_of, mine, pair_probs, pair_up, platt
+from bearclf.other_class import calibrated, choose_thresholds, fit, folds_of, groups_of, mine, pair_probs, pair_up, platt, see
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument('images', type=Path)
-parser.add_argument('--seeds', type=int, nargs='+', default=[1, 2, 3])
-parser.add_argument('--epochs', type=int, default=3)
+parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2, 3, 4], choices=range(5))
 parser.add_argument('--negatives', type=int, default=100, help='pictures of `other` in the arms before the last (default: %(default)s)')
 parser.add_argument('--pairs', type=int, default=200, help='two-kind pictures to test on (default: %(default)s)')
 parser.add_argument('--out', type=Path, default=Path(__file__).parent/'results'/'ablation.json')
@@ -38,18 +37,20 @@ def outcomes(probs, labels, thresholds, test, pair_probs, pairs):
                   **{f'exact match, {how}': (pair_said == pair_y)[[p.above == above for p in pairs]][:, bear].all(1)
                      for how, above in (('side by side', False), ('one above the other', True))}}
 
+splits = folds_of(pictures, 5)
+views = see(pictures, groups_of(splits))
+
 def arms(seed, tmp):
     "Each arm's name and outcomes."
-    splits = folds_of(pictures, 5, seed)
-    test, val = ([pictures[i] for i in s[1]] for s in splits[:2])
-    train = [pictures[i] for i in set(splits[0][0]) & set(splits[1][0])]
-    bears, pool = ([p for p in train if (p.labels == (OTHER,)) == is_pool] for is_pool in (False, True))
+    parts = [splits[seed][1], splits[(seed+1) % 5][1]]
+    test, val = ([pictures[i] for i in part] for part in parts)
+    train = sorted({*range(len(pictures))} - {*parts[0], *parts[1]})
+    bears, pool = ([i for i in train if (pictures[i].labels == (OTHER,)) == is_pool] for is_pool in (False, True))
     pairs, val_pairs = pair_up(test, args.pairs, seed), pair_up(val, args.pairs, seed+100)
 
     def run(name, negatives, collages):
-        mine_of = bears + negatives
-        both = mine_of + [p for p in val if negatives or p.labels != (OTHER,)] # the second part is only watched
-        learn, _ = fit(both, (list(range(len(mine_of))), list(range(len(mine_of), len(both)))), args.epochs, collages=collages, seed=seed)
+        watched = [i for i in parts[1] if negatives or pictures[i].labels != (OTHER,)]
+        learn, _ = fit(views, (bears + negatives, watched), collages=collages, seed=seed)
         model = tmp/f'{name}.onnx'
         export_onnx(learn, model)
         labels = list(learn.dls.vocab)
@@ -62,22 +63,22 @@ def arms(seed, tmp):
         (probs, of_pairs), (v, vp) = ([calibrated(p, *change) for p in o] for o in (on_test, on_val))
         return outcomes(probs, labels, choose_thresholds(v, y, vp, pair_y, labels)['false bears at most 1 %'], test, of_pairs, pairs)
 
-    three, labels, (p, pp), _ = run('three', [], 0)
+    three, labels, (p, pp), _ = run('three', [], False)
     yield 'three kinds alone', outcomes(p, labels, .5, test, pp, pairs)
     rng = np.random.default_rng(seed)
     at_random = [pool[i] for i in rng.permutation(len(pool))[:args.negatives]]
-    _, labels, (p, pp), _ = run('random', at_random, 0)
+    _, labels, (p, pp), _ = run('random', at_random, False)
     yield 'other at random', outcomes(p, labels, .5, test, pp, pairs)
     (folder := tmp/'pool').mkdir()
-    links = {folder/f'{i}{p.file.suffix}': p for i, p in enumerate(pool)}
-    for link, p in links.items(): link.symlink_to(p.file.resolve())
+    links = {folder/f'{i}{pictures[i].file.suffix}': i for i in pool}
+    for link, i in links.items(): link.symlink_to(pictures[i].file.resolve())
     worst = [links[f] for f in mine(three, folder).index[:args.negatives]]
-    _, labels, (p, pp), _ = run('mined', worst, 0)
+    _, labels, (p, pp), _ = run('mined', worst, False)
     yield 'other mined', outcomes(p, labels, .5, test, pp, pairs)
-    _, labels, on_test, on_val = run('collages', worst, .5)
+    _, labels, on_test, on_val = run('collages', worst, True)
     yield 'mined, collages', outcomes(on_test[0], labels, .5, test, on_test[1], pairs)
     yield 'mined, collages, thresholds', settled(labels, on_test, on_val)
-    _, labels, on_test, on_val = run('all', pool, .5)
+    _, labels, on_test, on_val = run('all', pool, True)
     yield 'all negatives, collages, thresholds', settled(labels, on_test, on_val)
 
 rows, per_seed = {}, {}

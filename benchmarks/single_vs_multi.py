@@ -1,7 +1,6 @@
 """The single-label twin against the multi-label network, with and without collages: same photographs, parts, augmentation and epochs.
 
-    python benchmarks/single_vs_multi.py IMAGES                 # trains nine networks, on seeds 0, 1 and 2
-    python benchmarks/single_vs_multi.py IMAGES --seeds 0 1 2 3 4   # then each photograph is tested on once
+    python benchmarks/single_vs_multi.py IMAGES                 # seeds 0 to 4: each photograph is tested on once
 
 IMAGES holds a folder for each label; below `other`, folders `polar` and `panda` are counted apart from the everyday pictures. For each seed a
 fifth of the photographs is the test part, another fifth chooses thresholds and calibration, the rest is trained on; no two seeds share test
@@ -15,12 +14,12 @@ from pathlib import Path
 
 from bearclf.data import BearclfError, check_writable, data_hash, read_labels, whole_file
 from bearclf.other_class import expected_calibration_error
-from bearclf.single_vs_multi import CONTESTANTS, compare, contest, figures, pooled, write_said
+from bearclf.single_vs_multi import CONTESTANTS, compare, contest, figures, pooled, views_of_fifths, write_said
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument('images', type=Path)
-parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], choices=range(5), help='each is tested on a fifth of its own')
-parser.add_argument('--epochs', type=int, default=4)
+parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2, 3, 4], choices=range(5), help='each is tested on a fifth of its own')
+parser.add_argument('--epochs', type=int, default=6)
 parser.add_argument('--out', type=Path, default=Path(__file__).parent/'results'/'single_vs_multi.json')
 args = parser.parse_args()
 
@@ -49,8 +48,9 @@ def write(runs, pictures):
 try:
     check_writable(args.out)
     pictures, runs = read_labels(args.images), {}
+    views = views_of_fifths(pictures)
     for seed in dict.fromkeys(args.seeds):
-        runs[seed] = {name: said for name, (_, said) in contest(pictures, seed, args.epochs).items()}
+        runs[seed] = {name: said for name, (_, said) in contest(views, seed, args.epochs).items()}
         together = write(runs, pictures)
         for name in CONTESTANTS: print(f'seed {seed}, {name}: {scores(runs[seed][name])}', flush=True)
     for name in [*CONTESTANTS][1:]:

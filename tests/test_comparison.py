@@ -1,4 +1,6 @@
 "The comparison of classifiers, where a notebook is the wrong place: against known cases, with ties, and on inputs that cannot be compared."
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -157,4 +159,4 @@ def test_a_picture_is_in_one_pair_at_most(pictures):
 def test_a_training_that_is_stopped_is_no_contest(pictures, monkeypatch):
     from bearclf import single_vs_multi
     monkeypatch.setattr(single_vs_multi, 'fit', lambda *args, **kwargs: (None, True))
-    with pytest.raises(single_vs_multi.TrainingError, match='stopped'): single_vs_multi.contest(pictures)
+    with pytest.raises(single_vs_multi.TrainingError, match='stopped'): single_vs_multi.contest(SimpleNamespace(pictures=pictures))
