@@ -106,9 +106,8 @@ class _Workers:
 
 def _converse(connection, workers, hello):
     "One question and its answer; no bytes are the question who is there."
-    with connection:
-        try: upload = connection.recv_bytes(MAX_BYTES)
-        except (OSError, EOFError): return # it hung up
+    with connection, suppress(OSError, EOFError): # it may hang up
+        upload = connection.recv_bytes(MAX_BYTES)
         connection.send_bytes(workers.ask(upload, MAX_SECONDS) if upload else hello)
 
 def _serve(model):
@@ -260,7 +259,7 @@ def _csv_link(cards, labels):
     "A link that saves the table, which is in the link itself."
     if not any(c.seen for c in cards): return ''
     table = base64.b64encode(_csv(cards, labels).encode('utf-8-sig')).decode() # the mark at its start tells Excel that it is UTF-8
-    return f'<a class="bc-button" download="bears.csv" href="data:text/csv;charset=utf-8;base64,{table}">Download the answers (CSV)</a>'
+    return f'<a class="bc-button" download="bears.csv" href="data:text/csv;charset=utf-8;base64,{table}">Download answers (CSV)</a>'
 
 # %% ../nbs/05_app.ipynb #c6630454
 _STYLE = '''<style>
@@ -300,8 +299,8 @@ html:root, html body, html .jp-Notebook { background:var(--bc-page) !important }
 .bc-app .widget-upload::before { content:"Choose pictures"; font-size:16px }
 .bc-app .bc-examples { flex-flow:row wrap; gap:8px }
 .bc-app .bc-example { width:104px; height:auto; min-height:120px; padding:0 0 6px; display:flex; flex-direction:column; align-items:center; font-family:inherit; font-size:14px; line-height:1.2; color:var(--bc-text); margin:0;
-  background:var(--bc-card) 0 0/0 0; border:1px solid var(--bc-line); border-radius:8px; white-space:normal; cursor:pointer; box-shadow:none; overflow:hidden }
-.bc-app .bc-example::before { content:""; width:100%; height:76px; margin-bottom:6px; background:inherit; background-size:cover; background-position:center }
+  background:var(--bc-card); border:1px solid var(--bc-line); border-radius:8px; white-space:normal; cursor:pointer; box-shadow:none; overflow:hidden }
+.bc-app .bc-example::before { content:""; width:100%; height:76px; margin-bottom:6px; background:center/cover }
 .bc-app :is(.bc-example, .bc-plain, .bc-button):hover { border-color:var(--bc-text) }
 
 .bc-app .bc-answers { scroll-margin-top:8px; padding-top:16px }
@@ -457,7 +456,7 @@ class Page:
         "Make the widgets."
         self.upload = widgets.FileUpload(accept='image/*,.heic,.heif', multiple=True, description='Choose pictures', tooltip='', icon='')
         self.sure = widgets.SelectionSlider(options=SURENESS, value=0, description='How sure must it be?', tooltip='', continuous_update=True)
-        self.clear = widgets.Button(description='Remove all pictures').add_class('bc-plain')
+        self.clear = widgets.Button(description='Remove all').add_class('bc-plain')
         self.status, self.table, self.grid = widgets.HTML().add_class('bc-live'), widgets.HTML(), widgets.Box().add_class('bc-cards')
         kinds = _words([k for k in self.labels if k != OTHER])
         limits = (f'Up to {MAX_BYTES//_MB} MB and {MAX_PIXELS//10**6} megapixels a picture: JPEG, PNG, WebP, HEIC and others. The newest {self.keep} stay on the page. '
@@ -482,7 +481,7 @@ class Page:
             res = widgets.Button(description=name.removesuffix('.jpg').removeprefix('drawn ')).add_class('bc-example').add_class(f'bc-example{i}')
             res.on_click(lambda _: self.take([(name, base64.b64decode(uri.partition(',')[2]), 'image/jpeg')]))
             return res
-        style = ''.join(f'.bc-app .bc-example{i} {{ background-image:url({uri}) }}' for i,(_,uri) in enumerate(examples))
+        style = ''.join(f'.bc-app .bc-example{i}::before {{ background-image:url({uri}) }}' for i,(_,uri) in enumerate(examples))
         return widgets.Box([*(button(i, *e) for i,e in enumerate(examples)), widgets.HTML(f'<style>{style}</style>')]).add_class('bc-examples')
 
     def _uploaded(self, change):
@@ -644,11 +643,12 @@ def serve(
             super().setup_template_dirs()
             self.template_paths.insert(0, str(template))
         def launch_browser(self): # called once the port is ours
-            url = f'http://{f"[{host}]" if ":" in host else host}:{port}/'
+            name = 'localhost' if host in ('0.0.0.0', '::') else f'[{host}]' if ':' in host else host
+            url = f'http://{name}:{port}/'
             print(f'The page is at {url} (Ctrl-C stops it)', flush=True)
             if browser: webbrowser.open(url)
     _check_port(host, port)
-    with Reader(Path(model).resolve() if model else None) as reader, _folder() as (notebook, template):
+    with Reader(None if model is None else Path(model).resolve()) as reader, _folder() as (notebook, template):
         os.environ[_WHERE] = reader.where
         try:
             server = Server(config=_settings(notebook, host, port))

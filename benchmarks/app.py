@@ -33,7 +33,7 @@ async def visit(browser, url, upload, go, uploaded):
     await go.wait()
     start = time.perf_counter()
     await page.goto(url, wait_until='commit')
-    await page.wait_for_selector('.bc-live[role=status]', state='attached')
+    await page.wait_for_selector('.bc-example')
     ready = time.perf_counter() - start
     paint = await page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime/1000")
     async with page.expect_file_chooser() as chooser: await page.click('.widget-upload')
