@@ -324,7 +324,7 @@ html:root, html body, html .jp-Notebook { background:var(--bc-page) !important }
 .bc-map { position:absolute; inset:0; width:100%; height:100% } .bc-map[hidden] { display:none }
 .bc-app .bc-name { color:var(--bc-soft); font-size:.875em; overflow-wrap:anywhere } .bc-app .bc-refused { color:var(--bc-red) } .bc-app .bc-wait { color:var(--bc-soft) }
 .bc-app ul.bc-bars { list-style:none; margin:.6em 0 0; padding:0; font-size:.9375em }
-.bc-app .bc-bars li { display:grid; grid-template-columns:minmax(0, 8.5em) 1fr 3em; gap:10px; align-items:center; margin:0; padding:3px 0 }
+.bc-app .bc-bars li { display:grid; grid-template-columns:minmax(0, 9.5em) 1fr 3em; gap:10px; align-items:center; margin:0; padding:3px 0 }
 .bc-bar { position:relative; height:12px; background:var(--bc-track); border-radius:3px } .bc-bar b { position:absolute; inset:0 auto 0 0; background:var(--bc-grey); border-radius:3px }
 .bc-found { font-weight:700 } .bc-found .bc-bar b { background:var(--bc-blue) } .bc-bar i { position:absolute; top:-4px; bottom:-4px; width:3px; margin-left:-1.5px; background:var(--bc-text) } .bc-percent { text-align:right }
 .bc-where { display:flex; flex-wrap:wrap; gap:8px; margin-top:12px } .bc-where:empty { display:none } .bc-app [data-where][aria-pressed=true] { background:var(--bc-blue); color:var(--bc-on-blue) }
