@@ -277,6 +277,7 @@ html:root, html body, html .jp-Notebook { background:var(--bc-page) !important }
 #main, #jp-main-content-panel, #rendered_cells { position:static !important; width:auto !important; height:auto !important; min-height:0 !important; contain:none !important; overflow:visible !important;
   background:transparent !important; padding:0 !important }
 #rendered_cells :is(.jp-OutputArea, .jp-OutputArea-child, .jp-OutputArea-output) { overflow:visible }
+#rendered_cells .jp-OutputArea-output:not(:has(*)) { font:20px system-ui, sans-serif; min-height:75vh; display:grid; place-content:center } /* a word that the page is on its way */
 
 .bc-app { max-width:720px; margin:0 auto; padding:16px; box-sizing:border-box; color:var(--bc-text); font:16px/1.5 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif }
 .bc-app, .bc-app * { letter-spacing:normal }

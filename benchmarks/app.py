@@ -16,9 +16,9 @@ from bearclf.data import draw
 
 FLAGS = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()
 
-def picture(labels, seed):
+def picture(labels, seed, size=2000):
     f = io.BytesIO()
-    draw(labels, random.Random(seed), size=2000).save(f, 'JPEG')
+    draw(labels, random.Random(seed), size=size).save(f, 'JPEG')
     return f.getvalue()
 
 def mb(*processes): return round(sum(p.memory_full_info().pss for p in processes)/2**20)
