@@ -16,9 +16,9 @@ from bearclf.data import draw
 
 FLAGS = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()
 
-def picture(labels, seed):
+def picture(labels, seed, size=2000):
     f = io.BytesIO()
-    draw(labels, random.Random(seed), size=2000).save(f, 'JPEG')
+    draw(labels, random.Random(seed), size=size).save(f, 'JPEG')
     return f.getvalue()
 
 def mb(*processes): return round(sum(p.memory_full_info().pss for p in processes)/2**20)
@@ -33,7 +33,7 @@ async def visit(browser, url, upload, go, uploaded):
     await go.wait()
     start = time.perf_counter()
     await page.goto(url, wait_until='commit')
-    await page.wait_for_selector('.bc-live[role=status]', state='attached')
+    await page.wait_for_selector('.bc-example')
     ready = time.perf_counter() - start
     paint = await page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime/1000")
     async with page.expect_file_chooser() as chooser: await page.click('.widget-upload')
