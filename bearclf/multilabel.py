@@ -336,6 +336,14 @@ def _mapped(model):
 
 
 # %% ../nbs/01_multilabel.ipynb #1f2d8e9b
+def _to_onnx(model, size, path, outputs):
+    "Write `model`, which takes pictures of `size` (height, width), to `path`. `TrainingError` if torch cannot."
+    model = model.cpu().eval().to(memory_format=torch.contiguous_format)
+    try:
+        torch.onnx.export(model, (torch.zeros(2, 3, *size),), path, input_names=['image'], output_names=outputs, dynamo=True, external_data=False,
+                          dynamic_shapes=({0: torch.export.Dim('pictures')},), verbose=False)
+    except Exception as e: raise TrainingError(f"torch cannot write this network as ONNX ({type(e).__name__}); take another backbone.") from e
+
 def _to_int8(source, dest, batches):
     "Static quantization of the ONNX file `source`: QDQ, per channel, ranges from `batches` of prepared pictures."
     import onnx
@@ -388,16 +396,11 @@ def export_onnx(
     card = dict(format=CARD_FORMAT, name=path.stem, labels=labels, multi_label=not single, **_preparation(learn), version=__version__,
                 created=datetime.now(timezone.utc).isoformat(timespec='seconds')) | card
     if not single: card['thresholds'] = {label: 0.5 for label in labels} | card.get('thresholds', {})
-    model = _mapped(copy.deepcopy(learn.model).cpu()).eval().to(memory_format=torch.contiguous_format)
-    example = torch.zeros(2, 3, *card['size'])
+    model = _mapped(copy.deepcopy(learn.model).cpu())
     pick = lambda ds, n: [ds.items[i] for i in np.random.default_rng(0).permutation(len(ds.items))[:n]]
     with whole_file(path) as part, tempfile.TemporaryDirectory() as d:
         float_file = Path(d)/'float.onnx'
-        try:
-            outputs = ['logits', 'evidence'] if isinstance(model, _Mapped) else ['logits']
-            torch.onnx.export(model, (example,), float_file, input_names=['image'], output_names=outputs, dynamo=True, external_data=False,
-                              dynamic_shapes=({0: torch.export.Dim('pictures')},), verbose=False)
-        except Exception as e: raise TrainingError(f"torch cannot write this network as ONNX ({type(e).__name__}); take another backbone.") from e
+        _to_onnx(model, card['size'], float_file, ['logits', 'evidence'] if isinstance(model, _Mapped) else ['logits'])
         update_card(float_file, **card)
         held = [o for f in pick(learn.dls.valid_ds, 256) for o in _as_seen(f, card['resize'])]
         theirs = predictions(learn, held).to_numpy()
