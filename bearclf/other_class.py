@@ -111,17 +111,17 @@ def _eyes(learn):
     "The backbone of `learn` as a function of prepared pictures (pictures, 3, rows, columns), in the eight bits in which it ships, or in floats if it does not survive them."
     import onnxruntime as ort
     x = torch.cat([x for _, (x, *_) in zip(range(4), learn.dls.valid)]).cpu()
-    body = lambda file: partial(ort.InferenceSession(file, providers=['CPUExecutionProvider']).run, ['features'])
+    load = lambda file: partial(ort.InferenceSession(file, providers=['CPUExecutionProvider']).run, ['features'])
     with tempfile.TemporaryDirectory() as d:
         floats, eight = Path(d)/'floats.onnx', Path(d)/'eight.onnx'
         _to_onnx(copy.deepcopy(learn.model[0]), x.shape[2:], floats, ['features'])
-        see = body(floats)
+        run = load(floats)
         try: _to_int8(floats, eight, [o[None].numpy() for o in x])
         except Exception: pass # what quantization raises is as manifold as networks are
         else:
-            a, b = (run({'image': x[:32].numpy()})[0].ravel() for run in (see, body(eight)))
-            if a @ b > .9*np.linalg.norm(a)*np.linalg.norm(b): see = body(eight)
-    return lambda x: torch.from_numpy(see({'image': np.ascontiguousarray(x.cpu().numpy())})[0])
+            a, b = (o({'image': x[:32].numpy()})[0].ravel() for o in (run, load(eight)))
+            if a @ b > .9*np.linalg.norm(a)*np.linalg.norm(b): run = load(eight)
+    return lambda x: torch.from_numpy(run({'image': np.ascontiguousarray(x.cpu().numpy())})[0])
 
 def see(
     pictures:list, # of `Labelled`
