@@ -310,12 +310,14 @@ def _threaded(f, items):
             if len(todo) > 8*n: yield todo.popleft().result()
         while todo: yield todo.popleft().result()
 
-def _bar(what, **kwargs):
-    "A progress bar called `what`: in a notebook, or on a terminal, and nowhere else."
-    notebook = 'ipykernel' in sys.modules
-    if notebook: from tqdm.notebook import tqdm
-    else: from tqdm import tqdm
-    return tqdm(desc=what, disable=False if notebook else None, **kwargs)
+def _bar(what=None, progress=True, **kwargs):
+    "A progress bar called `what` where a person sees it: in a notebook, or on a terminal's standard error."
+    shell = sys.modules['IPython'].get_ipython() if 'IPython' in sys.modules else None
+    if type(shell).__name__ == 'ZMQInteractiveShell': from tqdm.notebook import tqdm
+    else:
+        from tqdm import tqdm
+        progress = progress and sys.stderr is not None and sys.stderr.isatty()
+    return tqdm(desc=what, disable=not progress, **kwargs)
 
 def _sha256(file):
     "The hash of a file's content."

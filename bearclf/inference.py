@@ -6,7 +6,7 @@
 __all__ = ['CARD_KEY', 'CARD_FORMAT', 'MODEL', 'ModelError', 'Card', 'Prediction', 'Result', 'Classifier']
 
 # %% ../nbs/04_inference.ipynb #c5864ebe
-import html, json, math, os, re, sys, threading
+import html, json, math, os, re, threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 import bearclf
-from .data import DECODE_SIDE, OTHER, BearclfError, DataError, PictureError, iter_pictures, open_picture
+from .data import DECODE_SIDE, OTHER, BearclfError, DataError, PictureError, _bar, iter_pictures, open_picture
 
 # %% ../nbs/04_inference.ipynb #380df956
 CARD_KEY = 'bearclf' # the card's place in an ONNX file's metadata
@@ -256,15 +256,6 @@ def _ordered(f, items, workers, ahead=4):
     finally: pool.shutdown(cancel_futures=True)
 
 # %% ../nbs/04_inference.ipynb #7919d01e
-def _bar(total, progress):
-    "A progress bar where a person sees it: in a notebook, or on a terminal's standard error."
-    shell = sys.modules['IPython'].get_ipython() if 'IPython' in sys.modules else None
-    if type(shell).__name__ == 'ZMQInteractiveShell': from tqdm.notebook import tqdm
-    else:
-        from tqdm import tqdm
-        progress = progress and sys.stderr is not None and sys.stderr.isatty()
-    return tqdm(total=total, disable=not progress, unit=' pictures')
-
 @dataclass(frozen=True)
 class Result:
     "The answer for one of many pictures: a prediction, or the reason why there is none."
@@ -363,7 +354,7 @@ class Classifier:
         return self._stream(files, total, progress)
 
     def _stream(self, files, total, progress):
-        with _bar(total, progress) as bar, closing(_ordered(self._result, files, self._workers)) as results:
+        with _bar(progress=progress, total=total, unit=' pictures') as bar, closing(_ordered(self._result, files, self._workers)) as results:
             for result in results:
                 bar.update()
                 yield result

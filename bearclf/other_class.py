@@ -21,9 +21,9 @@ from fastai.vision.all import Adam, Callback, DataLoader, DataLoaders, Learner, 
 from torch.utils.data import TensorDataset
 from PIL import Image
 
-from .data import (OTHER, DataError, PictureError, _move, check_trainable, check_writable, data_hash, open_picture, picture_files,
+from .data import (OTHER, DataError, _bar, _move, check_trainable, check_writable, data_hash, open_picture, picture_files,
                           read_labels, whole_file)
-from .inference import Classifier, _bar
+from .inference import Classifier
 from .multilabel import (ARCH, TrainingError, _is_single, _to_int8, _to_onnx, _twins, answers, bear_dataloaders, bear_head, bear_learner,
                                 evaluate, export_onnx, file_probs, hold_aside, targets_of, update_card)
 
@@ -119,8 +119,9 @@ def _eyes(learn):
         try: _to_int8(floats, eight, [o[None].numpy() for o in x])
         except Exception: pass # what quantization raises is as manifold as networks are
         else:
-            a, b = (o({'image': x[:32].numpy()})[0].ravel() for o in (run, load(eight)))
-            if a @ b > .9*np.linalg.norm(a)*np.linalg.norm(b): run = load(eight)
+            small = load(eight)
+            a, b = (o({'image': x[:32].numpy()})[0].ravel() for o in (run, small))
+            if a @ b > .9*np.linalg.norm(a)*np.linalg.norm(b): run = small
     return lambda x: torch.from_numpy(run({'image': np.ascontiguousarray(x.cpu().numpy())})[0])
 
 def see(
@@ -143,7 +144,7 @@ def see(
         features.append(pool(body(x)).half())
         parts.extend(those)
     def shown(dl, those): return zip(dl.new(get_idxs=lambda: those, shuffle=False, drop_last=False), (those[i:i+dl.bs] for i in range(0, len(those), dl.bs)))
-    with _bar(len(pictures)*(2*rounds+1), True) as bar:
+    with _bar(total=len(pictures)*(2*rounds+1), unit=' pictures') as bar:
         for (x, _), those in shown(dls.valid, all_of_them):
             keep(x, [(i,) for i in those])
             bar.update(len(those))
