@@ -10,9 +10,14 @@ from pathlib import Path
 
 import numpy as np, pandas as pd
 
-from bearclf.data import OTHER, data_hash, read_labels
-from bearclf.multilabel import answers, export_onnx, file_probs, targets_of
-from bearclf.other_class import calibrated, choose_thresholds, fit, folds_of, groups_of, mine, pair_probs, pair_up, platt, see
+from bearclf.data import data_hash, read_labels
+from bearclf.pictures import OTHER
+from bearclf.evaluate import answers, file_probs, targets_of
+from bearclf.export import export_onnx
+from bearclf.evaluate import calibrated, choose_thresholds, pair_probs, pair_up, platt
+from bearclf.features import fit, see
+from bearclf.other_class import mine
+from bearclf.train import folds_of, groups_of
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument('images', type=Path)

@@ -11,8 +11,8 @@ import psutil
 from jupyter_client.manager import start_new_kernel
 from playwright.async_api import async_playwright
 
-from bearclf.app import _WHERE, Reader
-from bearclf.data import draw
+from bearclf.reader import Reader, WHERE
+from bearclf.drawn import draw
 
 FLAGS = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()
 
@@ -73,7 +73,7 @@ def per_visitor(code, **env):
 
 BEFORE = '''from bearclf.app import Page
 from bearclf.inference import Classifier
-from bearclf.data import draw
+from bearclf.drawn import draw
 import random
 class Own: # what a page without a reader does
     def __init__(self): self.classifier = Classifier()
@@ -83,7 +83,7 @@ page = Page()'''
 
 def many_uploads(reader, n):
     "Memory of a page's process and of the reader's over `n` uploads in a row, pictures and bad files."
-    manager, client = start_new_kernel(env=os.environ | {_WHERE: reader.where}, stderr=subprocess.DEVNULL)
+    manager, client = start_new_kernel(env=os.environ | {WHERE: reader.where}, stderr=subprocess.DEVNULL)
     client.execute('from bearclf.app import Page\nfrom bearclf.data import draw\nimport io, random\npage = Page()\nfiles = []\n'
                    'for i in range(19):\n    f = io.BytesIO()\n    draw(("teddys",), random.Random(i)).save(f, "JPEG")\n    files.append((f"{i}.jpg", f.getvalue(), ""))\n'
                    'files.append(("note.txt", b"no picture", ""))', reply=True, timeout=300)
@@ -115,7 +115,7 @@ def main():
     app.send_signal(signal.SIGINT)
     app.wait()
     with Reader() as reader:
-        where = {_WHERE: reader.where}
+        where = {WHERE: reader.where}
         res['mb_of_a_visitor'] = dict(model_in_each=per_visitor(BEFORE, **where), shared_reader=per_visitor('from bearclf.app import Page\npage = Page()', **where))
         res['many_uploads'] = many_uploads(reader, args.uploads)
     out = Path(__file__).with_name('results')/'app.json'

@@ -10,8 +10,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bearclf.data import (DEDUPE_DISTANCE, Cleaner, _Page, _threaded, dedupe, near_duplicates, picture_files, read_manifest,
-                          sample_images)
+from bearclf.checks import DEDUPE_DISTANCE, dedupe, near_duplicates
+from bearclf.clean import Cleaner, _Page
+from bearclf.drawn import sample_images
+from bearclf.manifest import read_manifest
+from bearclf.pictures import picture_files, threaded
 from duplicates import WAYS, measure
 
 KINDS = {'saved anew': ('JPEG, quality 60', 'JPEG, quality 25', 'WebP, quality 60'), 'resized': ('half the size', 'height x 0.85'),
@@ -25,7 +28,7 @@ def write(name, **res):
 
 def by_distance(files):
     "For each distance: the share of copies of each kind that is found, and how many pairs of strangers are."
-    hashes, copies = zip(*_threaded(measure, files))
+    hashes, copies = zip(*threaded(measure, files))
     strangers = [(a ^ b).bit_count() for a, b in itertools.combinations([h for h in hashes if h is not None], 2)]
     def found(kind, bits):
         off = [(h ^ c).bit_count() for h, cs in zip(hashes, copies) for way, c in zip(WAYS, cs) if way in KINDS[kind] and None not in (h, c)]
@@ -53,7 +56,7 @@ def make(root, n, copies):
         im = scene(np.random.default_rng(i))
         im.save(root/f'kind{i % 4}'/f'{i:05}.jpg', quality=88)
         if i < copies: im.resize((800, 600)).save(root/f'kind{i % 4}'/f'{i:05} small.jpg', quality=70)
-    for _ in _threaded(one, range(n - copies)): pass
+    for _ in threaded(one, range(n - copies)): pass
 
 def timed(f):
     "What `f` gives, and how long it takes: by the clock, and of the processor's time, which other work on the machine changes little."

@@ -7,7 +7,8 @@ their right labels, so a model trained on the very mistakes that it is to find w
 import argparse, json, random, shlex, shutil, sys, tempfile
 from pathlib import Path
 
-from bearclf.data import Cleaner, picture_files
+from bearclf.clean import Cleaner
+from bearclf.pictures import picture_files
 from bearclf.inference import Classifier
 
 def spoil(root, n, rng):

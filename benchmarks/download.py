@@ -24,15 +24,16 @@ def one_at_a_time(url, dest, n):
         (dest/where.split('/')[-1]).write_bytes(requests.get(where, timeout=20).content)
 
 def ours(url, dest, n, check=False):
-    from bearclf.data import download
-    from bearclf.sources import Flickr, Net
+    from bearclf.download import download
+    from bearclf.network import Net
+    from bearclf.sources import Flickr
     res = download('grizzly', n=n, source=Flickr('good', 'secret', base=f'{url}/flickr', net=Net(allow=['127.0.0.1'])), dest=dest, check=check)
     assert res.words[0].new == n, res
 
 def by_default(url, dest, n): ours(url, dest, n, check=True)
 
 def check(url, dest, n):
-    from bearclf.data import verify
+    from bearclf.checks import verify
     verify(dest)
 
 def child(way, url, dest, n):

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageEnhance
 
-from bearclf.data import _phash, _threaded, open_picture, picture_files
+from bearclf.checks import _phash
+from bearclf.pictures import open_picture, picture_files, threaded
 
 def again(im, fmt, quality):
     f = io.BytesIO()
@@ -40,7 +41,7 @@ def measure(file):
 
 def main(folders):
     files = [f for folder in folders for f in picture_files(folder)]
-    hashes, copies = zip(*_threaded(measure, files))
+    hashes, copies = zip(*threaded(measure, files))
     pairs = [(a ^ b).bit_count() for a, b in itertools.combinations(hashes, 2)]
     off = {way: [(h ^ c[i]).bit_count() for h, c in zip(hashes, copies)] for i, way in enumerate(WAYS)}
     found = lambda ds, bits: round(sum(d <= bits for d in ds)/len(ds), 4)

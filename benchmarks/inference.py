@@ -111,7 +111,8 @@ def main():
     from fastai.vision.all import (DataBlock, ImageBlock, MultiCategoryBlock, RandomResizedCrop, RandomSplitter, aug_transforms, vision_learner)
     from bearclf.data import data_hash, images_path, read_labels
     from bearclf.inference import Classifier
-    from bearclf.multilabel import ARCH, bear_dataloaders, bear_learner, export_onnx, parent_label_multi
+    from bearclf.export import export_onnx
+    from bearclf.multilabel import ARCH, bear_dataloaders, bear_learner, parent_label_multi
 
     pictures = read_labels(args.photos or images_path())
     pictures = pictures[::max(1, len(pictures)//args.files)][:args.files]

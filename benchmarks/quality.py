@@ -7,10 +7,11 @@ false bears are counted apart. Writes benchmarks/results/quality.json (or --out)
 import argparse, json, shlex, sys
 from pathlib import Path
 
-from bearclf.data import OTHER, data_hash, read_labels
+from bearclf.data import data_hash, read_labels
+from bearclf.pictures import OTHER
 from bearclf.inference import Classifier
-from bearclf.multilabel import answers, evaluate, targets_of
-from bearclf.other_class import train
+from bearclf.evaluate import answers, evaluate, targets_of
+from bearclf.train import train
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument('images', type=Path)

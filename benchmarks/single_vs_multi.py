@@ -12,9 +12,11 @@ import argparse, json, shlex, sys
 from collections import Counter
 from pathlib import Path
 
-from bearclf.data import BearclfError, check_writable, data_hash, read_labels, whole_file
-from bearclf.other_class import expected_calibration_error
-from bearclf.single_vs_multi import CONTESTANTS, compare, contest, figures, pooled, views_of_fifths, write_said
+from bearclf.data import data_hash, read_labels
+from bearclf.pictures import BearclfError, check_writable, whole_file
+from bearclf.evaluate import expected_calibration_error
+from bearclf.evaluate import pooled
+from bearclf.single_vs_multi import CONTESTANTS, compare, contest, figures, views_of_fifths, write_said
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument('images', type=Path)

@@ -6,8 +6,9 @@ import nbformat, pillow_heif, psutil, pytest
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
-from bearclf.app import MAX_BYTES, Reader, _headline, _notebook, moved
-from bearclf.data import draw
+from bearclf.app import _headline, _notebook, moved
+from bearclf.reader import MAX_BYTES, Reader
+from bearclf.drawn import draw
 from bearclf.inference import Classifier
 from tiny_model import CROP, LABELS, card, tiny_model
 
@@ -414,12 +415,12 @@ PATCH = '''
 import os, sys, time
 import bearclf.app as app
 if sys.argv[0] == '-c':
-    look, app.MAX_SECONDS = app.look, 2
+    look, reader.MAX_SECONDS = reader.look, 2
     def odd(upload, classifier):
         if upload == b'hang': time.sleep(1000)
         if upload == b'crash': os.abort()
         return look(upload, classifier)
-    app.look = odd
+    reader.look = odd
 '''
 
 def test_a_picture_that_hangs_or_kills_its_worker(tmp_path, monkeypatch):

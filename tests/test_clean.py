@@ -7,7 +7,11 @@ import nbformat, pytest
 from PIL import Image
 
 from bearclf import data
-from bearclf.data import Cleaner, DataError, dedupe, follow_moves, picture_files, read_labels, read_manifest, record_move, verify
+from bearclf.checks import dedupe, verify
+from bearclf.clean import Cleaner
+from bearclf.data import read_labels
+from bearclf.manifest import follow_moves, read_manifest, record_move
+from bearclf.pictures import DataError, picture_files
 from tiny_model import tiny_model
 
 HOSTILE = '<img src=x onerror=alert(1)> "$x^2$" & \'.jpg'
@@ -26,7 +30,7 @@ def tree(root):
 @pytest.fixture
 def root(tmp_path):
     "A drawn set, two of each kind, with copies and a manifest's line."
-    root = data.sample_images(tmp_path/'Bären 熊', n=2)
+    root = drawn.sample_images(tmp_path/'Bären 熊', n=2)
     g, two = picture_files(root/'grizzly'), picture_files(root/'two_kinds')
     Image.open(g[0]).resize((160, 120)).save(root/'grizzly'/'small.jpg')
     Image.open(two[0]).save(root/'two_kinds'/'copy.png')
@@ -96,10 +100,10 @@ def test_one_photograph_under_two_labels_is_left(root):
 
 def test_a_chain_is_no_copy():
     files = [Path(f'/x/{n}') for n in 'abc']
-    looks = {f: data._Look((100 - i, 100), 9, h) for i, (f, h) in enumerate(zip(files, (0, 0b11111, 0b1111111111)))}
-    copies, across = data._sort_out(files, looks, lambda f: ('g',), 6)
+    looks = {f: checks._Look((100 - i, 100), 9, h) for i, (f, h) in enumerate(zip(files, (0, 0b11111, 0b1111111111)))}
+    copies, across = checks._sort_out(files, looks, lambda f: ('g',), 6)
     assert copies == [(files[1], files[0])] and across is None  # the third is like the second alone, which went
-    assert data._sort_out(files, looks, lambda f: (f.name,), 6)[1].files == files
+    assert checks._sort_out(files, looks, lambda f: (f.name,), 6)[1].files == files
 
 def test_blank_pictures_are_copies_only_if_their_bytes_are_the_same(tmp_path):
     (tmp_path/'set'/'a').mkdir(parents=True)
@@ -108,7 +112,7 @@ def test_blank_pictures_are_copies_only_if_their_bytes_are_the_same(tmp_path):
 
 def test_one_file_with_two_names_is_no_copy(tmp_path):
     (tmp_path/'set'/'a').mkdir(parents=True)
-    data.draw(['grizzly'], random.Random(1)).save(tmp_path/'set'/'a'/'z.jpg')
+    drawn.draw(['grizzly'], random.Random(1)).save(tmp_path/'set'/'a'/'z.jpg')
     (tmp_path/'set'/'a'/'link.jpg').symlink_to(tmp_path/'set'/'a'/'z.jpg')
     assert dedupe(tmp_path/'set').copies == [] and len(picture_files(tmp_path/'set')) == 2
 
@@ -135,11 +139,11 @@ def test_dedupe_goes_on_where_it_can_not_move(root):
     assert dedupe(root).ok
 
 def test_ten_thousand_of_the_same_are_not_compared_with_each_other():
-    looks = {Path(f'/x/{i:05}'): data._Look((9, 9), 9, i % 3) for i in range(10_000)}
+    looks = {Path(f'/x/{i:05}'): checks._Look((9, 9), 9, i % 3) for i in range(10_000)}
     calls = []
-    real, data._near_pairs = data._near_pairs, lambda hashes, d: calls.append(len(hashes)) or real(hashes, d)
-    try: [group] = data._alike(looks, 6)
-    finally: data._near_pairs = real
+    real, checks._near_pairs = checks._near_pairs, lambda hashes, d: calls.append(len(hashes)) or real(hashes, d)
+    try: [group] = checks.alike(looks, 6)
+    finally: checks._near_pairs = real
     assert calls == [3] and len(group) == 10_000
 
 def test_the_command(root):
@@ -312,16 +316,16 @@ def test_the_most_doubtful_by_a_models_loss(tmp_path):
 # ---- the page
 
 def test_a_page_reads_its_own_pictures_only(root, monkeypatch):
-    seen, small = [], data._small
-    monkeypatch.setattr(data, '_small', lambda f: seen.append(f) or small(f))
-    page = data._Page(Cleaner(root), 4)
+    seen, small = [], clean._small
+    monkeypatch.setattr(clean, '_small', lambda f: seen.append(f) or small(f))
+    page = clean._Page(Cleaner(root), 4)
     assert len(seen) == 4
     page.on.click()
     assert len(seen) == 8 and len(page.grid.children) == 4
 
 def test_pages_turned_leave_nothing_behind(root):
     from ipywidgets.widgets.widget import _instances
-    page = data._Page(Cleaner(root), 1)
+    page = clean._Page(Cleaner(root), 1)
     def turn():
         for _ in range(6): page.on.click()
         for _ in range(6): page.back.click()
@@ -331,7 +335,7 @@ def test_pages_turned_leave_nothing_behind(root):
 def test_names_are_text_to_the_page(root):
     (root/HOSTILE[:-4]).mkdir()
     shutil.copy(picture_files(root/'teddys')[0], root/HOSTILE[:-4]/HOSTILE)
-    page = data._Page(Cleaner(root), 50)
+    page = clean._Page(Cleaner(root), 50)
     assert any('&lt;img src=x' in c.figure.value for c in page.cards)
     for html in [c.figure.value for c in page.cards] + [page.said.value, page.count.value]:
         assert '<img src=x' not in html and len(re.findall('<img', html)) <= 1
@@ -340,14 +344,14 @@ def test_pictures_are_shown_upright_and_small(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.effect_noise((2000, 1000), 60).save(tmp_path/'a.jpg', exif=exif)
-    small = data._small(tmp_path/'a.jpg')
+    small = clean._small(tmp_path/'a.jpg')
     assert Image.open(io.BytesIO(small)).size == (160, 320) and len(small) < 50_000
 
 def test_a_table_that_can_not_be_written_is_said_and_the_move_can_be_undone(root, monkeypatch):
     c = Cleaner(root)
     i = next(i for i, o in enumerate(c.pictures) if o.file.name == 'z.webp')
     with monkeypatch.context() as m:
-        m.setattr(data, '_rename_rows', lambda *a: (_ for _ in ()).throw(DataError('The disk is full.')))
+        m.setattr(manifest, '_rename_rows', lambda *a: (_ for _ in ()).throw(DataError('The disk is full.')))
         with pytest.raises(DataError, match='full'): c.move(i, 'teddys')
     assert c.pictures[i].state == 'moved' and c.pictures[i].file.is_file()
     before = tree(root)[1]
@@ -356,7 +360,7 @@ def test_a_table_that_can_not_be_written_is_said_and_the_move_can_be_undone(root
 
 def test_a_broken_picture_is_shown_as_such(root):
     (root/'other'/'broken.jpg').write_text('no')
-    assert 'can not be read' in data._Page(Cleaner(root), 3).cards[0].figure.value
+    assert 'can not be read' in clean._Page(Cleaner(root), 3).cards[0].figure.value
 
 CHROMIUM = '/usr/bin/chromium'
 FLAGS = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()

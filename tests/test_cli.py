@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bearclf.data import read_labels, sample_images
+from bearclf.data import read_labels
+from bearclf.drawn import sample_images
 from bearclf.inference import Classifier
 
 COMMAND = str(Path(sys.executable).with_name('bearclf'))

@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 
 pytest.importorskip('torch')
-from bearclf.data import OTHER, DataError, Labelled, read_labels, sample_images
-from bearclf.single_vs_multi import (Said, called_what, compare, figures, plot_called_what, plot_precision_recall, plot_reliability, pooled,
-                                     read_said, separate_pairs, three_way, write_said)
+from bearclf.data import Labelled, read_labels
+from bearclf.drawn import sample_images
+from bearclf.pictures import DataError, OTHER
+from bearclf.evaluate import Said, called_what, plot_called_what, plot_precision_recall, plot_reliability, pooled
+from bearclf.single_vs_multi import compare, figures, read_said, separate_pairs, three_way, write_said
 
 LABELS = ['black_bear', 'grizzly', OTHER]
 BLACK, GRIZZLY, NONE, BOTH, SILENT = ([1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [0, 0, 0])

@@ -8,7 +8,9 @@ import numpy as np, pytest
 from PIL import Image
 
 from bearclf import data
-from bearclf.data import DataError, Labelled, PictureError, open_picture, picture_files, read_labels, verify
+from bearclf.checks import verify
+from bearclf.data import Labelled, read_labels
+from bearclf.pictures import DataError, PictureError, open_picture, picture_files
 
 RED, ODD = (200, 30, 40), 'Bären im Wald 熊 🐻'
 
@@ -25,7 +27,7 @@ def png(width, height, data=b'', depth=1, color=0, extra=b''):
     return (b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', width, height, depth, color, 0, 0, 0)) + extra
             + chunk(b'IDAT', zlib.compress(data)) + chunk(b'IEND', b''))
 
-def photo(seed=0, size=(160, 120)): return data.draw(['grizzly'], random.Random(seed)).resize(size)
+def photo(seed=0, size=(160, 120)): return drawn.draw(['grizzly'], random.Random(seed)).resize(size)
 
 def one_sentence(e, name=None):
     "The message is one line which ends as a sentence does, and names the file."
@@ -214,17 +216,17 @@ def test_many_threads_open_at_once():
 
 def test_whole_files(tmp_path):
     file = tmp_path/f'{ODD}.csv'
-    with data.whole_file(file) as part: part.write_text('1')
-    with pytest.raises(DataError, match='disk full'), data.whole_file(file) as part:
+    with pictures.whole_file(file) as part: part.write_text('1')
+    with pytest.raises(DataError, match='disk full'), pictures.whole_file(file) as part:
         part.write_text('2')
         raise OSError('disk full')
     assert file.read_text() == '1' and list(tmp_path.iterdir()) == [file]
     def write(i):
-        with data.whole_file(file) as part: part.write_text(str(i % 10)*100_000)
+        with pictures.whole_file(file) as part: part.write_text(str(i % 10)*100_000)
     with ThreadPoolExecutor(8) as ex: list(ex.map(write, range(40)))
     assert len(set(file.read_text())) == 1 and list(tmp_path.iterdir()) == [file]
     for bad in (tmp_path/'none'/'a.csv', tmp_path, file/'a.csv'):
-        with pytest.raises(DataError) as e, data.whole_file(bad): pass
+        with pytest.raises(DataError) as e, pictures.whole_file(bad): pass
         one_sentence(e)
 
 # ---- folders and labels
@@ -244,7 +246,7 @@ def test_links_and_hidden_files(tmp_path):
     (root/'c.jpg').symlink_to(tmp_path/'gone')
     found = [f.relative_to(root).as_posix() for f in picture_files(root)]
     assert found == ['0.png', 'a/2.HeIc', 'a/deep/1.JPG', 'b/6.webp', 'c.jpg']
-    assert picture_files(str(root)) == sorted(data.iter_pictures(root))
+    assert picture_files(str(root)) == sorted(pictures.iter_pictures(root))
 
 def test_no_folder(tmp_path):
     (tmp_path/'file').write_text('x')
@@ -305,29 +307,29 @@ def test_the_hash_is_of_contents_and_labels_only(folder, tmp_path):
 # ---- drawn pictures
 
 def test_sample_images_never_overwrites(tmp_path):
-    dest = data.sample_images(tmp_path/'deep'/ODD, n=2)
+    dest = drawn.sample_images(tmp_path/'deep'/ODD, n=2)
     was = {f: f.stat().st_mtime_ns for f in dest.rglob('*')}
-    data.sample_images(dest, n=2)
+    drawn.sample_images(dest, n=2)
     assert {f: f.stat().st_mtime_ns for f in dest.rglob('*')} == was
     for kw in (dict(n=3), dict(n=1), dict(n=2, seed=1)):
-        with pytest.raises(DataError, match='other files') as e: data.sample_images(dest, **kw)
+        with pytest.raises(DataError, match='other files') as e: drawn.sample_images(dest, **kw)
         one_sentence(e, ODD)
     assert {f: f.stat().st_mtime_ns for f in dest.rglob('*')} == was
     assert [p.name for p in dest.parent.iterdir()] == [ODD]
     (tmp_path/'file').write_text('mine')
-    with pytest.raises(DataError): data.sample_images(tmp_path/'file')
-    with pytest.raises(DataError, match='can not be written'): data.sample_images(tmp_path/'file'/'below')
-    with pytest.raises(DataError): data.sample_images(tmp_path/'none', n=0)
+    with pytest.raises(DataError): drawn.sample_images(tmp_path/'file')
+    with pytest.raises(DataError, match='can not be written'): drawn.sample_images(tmp_path/'file'/'below')
+    with pytest.raises(DataError): drawn.sample_images(tmp_path/'none', n=0)
     with pytest.raises(DataError, match='part of this set'):
         next(dest.rglob('*.jpg')).unlink()
-        data.sample_images(dest, n=2)
+        drawn.sample_images(dest, n=2)
     (tmp_path/'empty').mkdir()
-    assert data.data_hash(read_labels(data.sample_images(tmp_path/'empty', n=1)))
+    assert data.data_hash(read_labels(drawn.sample_images(tmp_path/'empty', n=1)))
 
 def test_same_seed_same_set_in_another_process(tmp_path):
     code = f'from bearclf.data import *; print(data_hash(read_labels(sample_images({str(tmp_path/"b")!r}, n=2, seed=9))))'
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env={**os.environ, 'PYTHONHASHSEED': '5'})
-    assert done.stdout.strip() == data.data_hash(read_labels(data.sample_images(tmp_path/'a', n=2, seed=9)))
+    assert done.stdout.strip() == data.data_hash(read_labels(drawn.sample_images(tmp_path/'a', n=2, seed=9)))
 
 @pytest.fixture
 def fresh(tmp_path, monkeypatch):
@@ -369,7 +371,7 @@ def test_where_the_pictures_are(fresh, monkeypatch):
     one_sentence(e, 'none')
 
 def test_drawn_is_a_source(tmp_path):
-    source = data.Drawn(3)
+    source = sources.Drawn(3)
     records = list(source.search('grizzly;teddys', 3))
     assert len({r.id for r in records}) == 3 and all(r.source == source.name and r.licence for r in records)
     files = [source.fetch(r, tmp_path) for r in records]
@@ -400,19 +402,19 @@ def test_groups_equal_those_of_comparing_each_with_each(distance):
         h = hashes[rng.randrange(i)]
         for b in rng.sample(range(64), rng.randint(0, 18)): h ^= 1 << b
         hashes[i] = h
-    assert sorted(map(sorted, data.near_duplicates(hashes, distance, hashes=hashes))) == brute(hashes, distance)
+    assert sorted(map(sorted, checks.near_duplicates(hashes, distance, hashes=hashes))) == brute(hashes, distance)
 
 def test_edges_of_near_duplicates(tmp_path):
-    assert data.near_duplicates([]) == []
+    assert checks.near_duplicates([]) == []
     for bad in (-1, 32, 64):
-        with pytest.raises(ValueError): data.near_duplicates([], bad)
+        with pytest.raises(ValueError): checks.near_duplicates([], bad)
     blank = {c: tmp_path/f'{c}.jpg' for c in ('white', 'black', 'navy')}
     for c, f in blank.items(): Image.new('RGB', (300, 200), c).save(f)
-    assert set(data.hash_pictures(blank.values()).values()) == {None} and data.near_duplicates(blank.values()) == []
+    assert set(checks.hash_pictures(blank.values()).values()) == {None} and checks.near_duplicates(blank.values()) == []
     photo().save(tmp_path/'a.jpg')
-    assert data.near_duplicates([tmp_path/'a.jpg', tmp_path/'a.jpg']) == []
+    assert checks.near_duplicates([tmp_path/'a.jpg', tmp_path/'a.jpg']) == []
     (tmp_path/'b.jpg').write_text('no')
-    with pytest.raises(PictureError, match='b.jpg'): data.near_duplicates([tmp_path/'a.jpg', tmp_path/'b.jpg'])
+    with pytest.raises(PictureError, match='b.jpg'): checks.near_duplicates([tmp_path/'a.jpg', tmp_path/'b.jpg'])
 
 # ---- verify
 
@@ -423,7 +425,7 @@ def contents(*folders):
 def test_verify_loses_nothing(tmp_path):
     rng = random.Random(4)
     root, aside = tmp_path/ODD, tmp_path/f'{ODD}_set_aside'
-    data.sample_images(root, n=6)
+    drawn.sample_images(root, n=6)
     for f in picture_files(root):
         what = rng.randrange(6)
         if what == 0: f.write_bytes(f.read_bytes()[:rng.randrange(3000)])
@@ -465,7 +467,7 @@ def test_verify_after_being_killed_between_photographs_and_table(folder, monkeyp
     (folder/'labels.csv').write_text('file,labels\nboth/d.jpg,a;b\n')
     (folder/'both'/'d.jpg').write_text('no')
     with monkeypatch.context() as m:
-        m.setattr(data, '_move_rows', lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+        m.setattr(manifest, '_move_rows', lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt): verify(folder)
     with pytest.raises(DataError, match='does not exist'): read_labels(folder)
     report = verify(folder)

@@ -5,8 +5,12 @@ from pathlib import Path
 import pytest, tqdm
 
 from bearclf import cli, data, sources
-from bearclf.data import DataError, Drawn, Manifest, PictureError, download, open_picture, picture_files, read_manifest, write_credits
-from bearclf.sources import Flickr, INaturalist, Net, Openverse, Wikimedia
+from bearclf.download import download
+from bearclf.manifest import Manifest, read_manifest, write_credits
+from bearclf.pictures import DataError, PictureError, open_picture, picture_files
+from bearclf.sources import Drawn
+from bearclf.network import Net
+from bearclf.sources import Flickr, INaturalist, Openverse, Wikimedia
 
 sys.path.insert(0, str(Path(__file__).parent))
 from server import Server, picture
@@ -35,7 +39,7 @@ def is_whole(dest):
     files = picture_files(dest)
     known = {dest/r['file']: r for r in rows(dest)}
     assert sorted(known) == files and len(rows(dest)) == len(known)
-    for f in files: assert known[f]['sha256'] == data._sha256(f) and tuple(known[f]['size']) == open_picture(f).size
+    for f in files: assert known[f]['sha256'] == pictures.sha256(f) and tuple(known[f]['size']) == open_picture(f).size
     assert not [f for f in dest.rglob('.*') if f.name != '.manifest.jsonl.lock']
     return files
 
@@ -48,7 +52,7 @@ def test_each_service(server, tmp_path, kind):
     assert all((w.found, w.new, w.there, w.refused.total()) == (10, 10, 0, 0) for w in res.words)
     assert res.trouble == '' and res.report.checked == 20 and kind.title in str(res)
     assert len(is_whole(tmp_path/'images')) == 20
-    assert max(server.asked.values()) == 1 and server.busiest <= data.PER_HOST
+    assert max(server.asked.values()) == 1 and server.busiest <= network.PER_HOST
     for r in rows(tmp_path/'images'):
         assert (r['source'], r['photographer'], r['query']) == (kind.name, 'Ada & Ben', {1: 'black bear', 2: 'grizzly'}[int(r['id'])//10000])
         assert r['licence'] == ('CC BY 4.0' if kind is INaturalist else 'CC BY 2.0')
@@ -82,7 +86,7 @@ def test_records_that_lack_something(server, tmp_path, kind):
     res = download('grizzly', n=8, source=service(server, kind), dest=tmp_path/'images')
     assert (res.words[0].new, res.words[0].refused.total()) == (8, 2) and 'is incomplete' in str(res)
     is_whole(tmp_path/'images')
-    with pytest.raises(PictureError, match='incomplete'): service(server, kind).fetch(data.Record(kind.name, '5', 'grizzly'), tmp_path)
+    with pytest.raises(PictureError, match='incomplete'): service(server, kind).fetch(sources.Record(kind.name, '5', 'grizzly'), tmp_path)
 
 @pytest.mark.parametrize('kind', BASES)
 @pytest.mark.parametrize('faults, trouble', [
@@ -207,7 +211,7 @@ def test_a_host_that_wants_to_be_left_alone_is(server, tmp_path):
     server.n = 60
     for i in server.ids('grizzly')[10:]: server.faults[i] = ['busy-an-hour']
     res = download('grizzly', n=40, source=service(server), dest=tmp_path/'images', check=False)
-    assert res.words[0].new == 10 and res.words[0].refused.total() == 50 and sum(server.asked.values()) <= 10 + data.PER_HOST
+    assert res.words[0].new == 10 and res.words[0].refused.total() == 50 and sum(server.asked.values()) <= 10 + network.PER_HOST
     assert '50 refused: Its server answered 429 Too Many Requests and asks to wait 60 minutes.' in str(res) and '10 of the 40 wanted' in str(res)
 
 def test_the_suffix_is_that_of_the_content(server, tmp_path):
@@ -218,7 +222,7 @@ def test_the_suffix_is_that_of_the_content(server, tmp_path):
 def test_an_allowed_host_is_reached_by_its_name_only(server):
     assert net(allow=['localhost']).get(f'http://localhost:{server.server_address[1]}/photo/l/1.jpg') == picture('1', server.side)
     for host in ('http://localhost', 'https://localhost', 'http://2130706433', 'http://127.1', 'http://[::ffff:127.0.0.1]'):
-        with pytest.raises(sources._NetError, match='private network'): net().get(f'{host}:{server.server_address[1]}/photo/l/2.jpg')
+        with pytest.raises(network.NetError, match='private network'): net().get(f'{host}:{server.server_address[1]}/photo/l/2.jpg')
     assert server.asked['2'] == 0
 
 def test_another_host_is_followed_to(server, tmp_path):
@@ -233,23 +237,23 @@ def test_another_host_is_followed_to(server, tmp_path):
     'fc00::1': True, 'ff02::1': True, '2002:7f00:1::': True, '64:ff9b::10.0.0.1': True, '64:ff9b::8.8.8.8': False, '8.8.8.8': False,
     '2606:4700:4700::1111': False, '::ffff:8.8.8.8': False}.items())
 def test_which_addresses_are_refused(address, refused):
-    if not refused: return sources._check_address('a.host', address, ())
-    with pytest.raises(sources._NetError, match='private network'): sources._check_address('a.host', address, ())
-    sources._check_address('a.host', address, {'a.host'})
+    if not refused: return network._check_address('a.host', address, ())
+    with pytest.raises(network.NetError, match='private network'): network._check_address('a.host', address, ())
+    network._check_address('a.host', address, {'a.host'})
 
 @pytest.mark.parametrize('host', ['10.0.0.1', '[fc00::1]', '169.254.169.254'])
 def test_a_private_address_is_not_even_knocked_at(host, monkeypatch):
     monkeypatch.setattr(socket.socket, 'connect', lambda *args: pytest.fail('it was'))
-    with pytest.raises(sources._NetError, match='private network'): net().get(f'http://{host}/bear.jpg')
+    with pytest.raises(network.NetError, match='private network'): net().get(f'http://{host}/bear.jpg')
 
 def test_a_name_that_comes_to_stand_for_a_private_address(server, monkeypatch):
     real = socket.getaddrinfo
     monkeypatch.setattr(socket, 'getaddrinfo', lambda host, *args, **kw: real('127.0.0.1' if host == 'rebound.example' else host, *args, **kw))
-    with pytest.raises(sources._NetError, match='private network'): net().get(f'http://rebound.example:{server.server_address[1]}/photo/l/5.jpg')
+    with pytest.raises(network.NetError, match='private network'): net().get(f'http://rebound.example:{server.server_address[1]}/photo/l/5.jpg')
     assert server.asked['5'] == 0
 
 def test_at_most_two_at_a_time_where_that_is_the_rule(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, '_FEWER', {'127.0.0.1': 2})
+    monkeypatch.setattr(network, '_FEWER', {'127.0.0.1': 2})
     server.latency = .02
     download('grizzly', n=12, source=service(server, net=net()), dest=tmp_path, check=False)
     assert server.busiest <= 2
@@ -360,7 +364,7 @@ def test_a_lost_manifest_is_made_anew(server, tmp_path):
 def test_a_photograph_found_by_two_words_stays_with_the_first(server, tmp_path):
     class Both:
         name = 'both'
-        def search(self, query, n, start=0): return (data.Record('both', str(i), query, f'{server.url}/photo/l/{i}.jpg') for i in range(3))
+        def search(self, query, n, start=0): return (sources.Record('both', str(i), query, f'{server.url}/photo/l/{i}.jpg') for i in range(3))
         fetch = Wikimedia(net=net()).fetch
     res = download(['one', 'two'], n=3, source=Both(), dest=tmp_path/'images', check=False)
     assert [(w.new, w.there, w.elsewhere) for w in res.words] == [(3, 0, 0), (0, 3, 3)] and len(is_whole(tmp_path/'images')) == 3
@@ -369,7 +373,7 @@ def test_ids_that_are_no_names(server, tmp_path):
     class Odd:
         name = 'odd'
         ids = '../../x', 'a/b', '', 'x'*200, 'fine-1'
-        def search(self, query, n, start=0): return (data.Record('odd', i, query, f'{server.url}/photo/l/1.jpg') for i in self.ids)
+        def search(self, query, n, start=0): return (sources.Record('odd', i, query, f'{server.url}/photo/l/1.jpg') for i in self.ids)
         fetch = Wikimedia(net=net()).fetch
     res = download('one', n=3, source=Odd(), dest=tmp_path/'images', check=False)
     assert (res.words[0].new, res.words[0].refused.total()) == (1, 4)
@@ -451,7 +455,7 @@ def command(server, monkeypatch, capsys, tmp_path):
     for kind in BASES:
         monkeypatch.setattr(kind, 'base', f'{server.url}/{BASES[kind]}')
         monkeypatch.setattr(kind, 'interval', 0)
-    monkeypatch.setattr(sources, 'Net', net)
+    monkeypatch.setattr(network, 'Net', net)
     def run(*args):
         code = cli.main([*map(str, args)])
         out, err = capsys.readouterr()
@@ -500,7 +504,7 @@ CTRL_C = '''import sys
 sys.path.insert(0, {tests!r})
 from test_download import net
 from bearclf import cli, sources
-sources.Wikimedia.base, sources.Wikimedia.interval, sources.Net = {url!r} + '/commons', 0, net
+sources.Wikimedia.base, sources.Wikimedia.interval, network.Net = {url!r} + '/commons', 0, net
 sys.exit(cli.main(['download', 'grizzly', '-n', '100', '--dest', {dest!r}]))'''
 
 def test_ctrl_c_leaves_what_is_there(tmp_path):
@@ -525,8 +529,8 @@ def test_credits_name_what_was_moved_and_set_aside(server, tmp_path):
     download('grizzly', n=1, source=service(server), dest=dest)                                # too small: `verify` sets it aside
     server.side = 120
     download(['grizzly', 'teddy'], n=10, source=service(server), dest=dest)
-    copies = data.dedupe(dest).copies                                                          # the server has eight pictures
-    c = data.Cleaner(dest)
+    copies = checks.dedupe(dest).copies                                                          # the server has eight pictures
+    c = clean.Cleaner(dest)
     c.move(0, 'teddy' if c.pictures[0].labels == ('grizzly',) else 'grizzly')
     c.set_aside(1)
     page = write_credits(dest).read_text()

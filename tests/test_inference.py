@@ -10,8 +10,10 @@ import pytest
 from PIL import Image
 from tiny_model import CROP, LABELS, SIDE, card, logits, tiny_model
 
-from bearclf.data import DECODE_SIDE, BearclfError, DataError, PictureError, images_path, open_picture, picture_files, sample_images
-from bearclf.inference import MODEL, Card, Classifier, ModelError, Prediction, Result, _cores
+from bearclf.data import images_path
+from bearclf.drawn import sample_images
+from bearclf.pictures import BearclfError, DECODE_SIDE, DataError, PictureError, open_picture, picture_files
+from bearclf.inference import Card, Classifier, MODEL, ModelError, Prediction, Result, _cores
 
 CORNERS = dict(top_left=(0, 0), top_right=(1, 0), bottom_left=(0, 1), bottom_right=(1, 1))
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bearclf.data import sample_images
+from bearclf.drawn import sample_images
 
 ROOT = Path(__file__).parent.parent
 

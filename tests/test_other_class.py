@@ -9,9 +9,11 @@ from tiny_model import card, tiny_model
 other_class = pytest.importorskip('bearclf.other_class')
 import torch
 
-from bearclf.data import OTHER, DataError, Labelled, picture_files, read_labels, sample_images
+from bearclf.data import Labelled, read_labels
+from bearclf.drawn import sample_images
+from bearclf.pictures import DataError, OTHER, picture_files
 from bearclf.inference import Classifier
-from bearclf.multilabel import answers, evaluate
+from bearclf.evaluate import answers, evaluate
 
 @pytest.fixture(scope='module')
 def drawn(tmp_path_factory): return sample_images(tmp_path_factory.mktemp('other')/'drawn', n=6)
@@ -100,14 +102,14 @@ def test_thresholds_against_brute_force():
         n = rng.integers(3, 40)
         p, y = rng.uniform(.05, .94, (n, 3)).round(rng.integers(1, 4)), rng.random((n, 3)) < .4 # with ties
         labels = ['a', OTHER, 'b']
-        best = other_class.f1_thresholds(p, y, labels)
+        best = evaluate.f1_thresholds(p, y, labels)
         f1 = lambda i, t: 2*((p[:, i] >= t) & y[:, i]).sum()/max(1, (p[:, i] >= t).sum() + y[:, i].sum())
         for i, label in enumerate(labels):
             assert 0 <= best[label] <= 1
             if y[:, i].any(): assert f1(i, best[label]) == max(f1(i, t) for t in np.r_[0, np.unique(p[:, i])])
         none = ~y[:, [0, 2]].any(1)
         for share in (1, .5, .1, 0):
-            bound = other_class.bound_false_bears(p, y, labels, share)
+            bound = evaluate.bound_false_bears(p, y, labels, share)
             false = lambda t: answers(p, labels, t)[none][:, [0, 2]].any(1).sum()
             assert false(bound) <= np.ceil(share*none.sum())
             if false(best) <= np.ceil(share*none.sum()): assert bound == best # nothing to pay for
@@ -120,11 +122,11 @@ def test_a_rescaled_file_answers_as_calculated(tmp_path):
     rng = np.random.default_rng(1)
     for _ in range(2): # twice: the file stays one that can be rescaled
         scale, shift = rng.uniform(.5, 2, 6), rng.normal(size=6)
-        expected = other_class.calibrated(np.array([[*before.probs.values()]]), scale, shift)[0]
-        other_class.rescale_logits(model, scale, shift)
+        expected = evaluate.calibrated(np.array([[*before.probs.values()]]), scale, shift)[0]
+        export.rescale_logits(model, scale, shift)
         before = Classifier(model).predict(picture)
         assert [*before.probs.values()] == pytest.approx(expected.tolist(), abs=1e-5)
-        assert other_class._sigmoid(before.evidence.mean((1, 2))) == pytest.approx(expected.tolist(), abs=1e-4)
+        assert evaluate._sigmoid(before.evidence.mean((1, 2))) == pytest.approx(expected.tolist(), abs=1e-4)
 
 def test_other_beside_a_kind_is_no_answer():
     scores = evaluate([[.9, .9], [.2, .9]], [[1, 0], [0, 1]], ['grizzly', OTHER])
@@ -138,15 +140,15 @@ def test_folds_share_no_picture_and_no_copy(drawn, tmp_path):
     for kind in ('teddys', 'grizzly', 'other'): shutil.copytree(drawn/kind, root/kind)
     for f in picture_files(root): Image.open(f).convert('RGB').resize((260, 260)).save(f.with_name(f.stem + '_copy.jpg'), quality=50)
     pictures = read_labels(root)
-    splits = other_class.folds_of(pictures, 3)
+    splits = train.folds_of(pictures, 3)
     assert sorted(i for _, valid in splits for i in valid) == list(range(len(pictures)))
     for train, valid in splits:
         assert sorted(train + valid) == list(range(len(pictures)))
         names = [{pictures[i].file.stem.removesuffix('_copy') for i in part} for part in (train, valid)]
         assert not names[0] & names[1]
-    with pytest.raises(DataError, match='too few'): other_class.folds_of([Labelled(p.file, ('a', 'b')) for p in pictures[:2]], 3)
+    with pytest.raises(DataError, match='too few'): train.folds_of([Labelled(p.file, ('a', 'b')) for p in pictures[:2]], 3)
     few = [Labelled(p.file, ('rare',)) for p in pictures[:1]] + pictures[4:]
-    with pytest.raises(DataError, match='rare fall into one'): other_class.folds_of(few, 3)
+    with pytest.raises(DataError, match='rare fall into one'): train.folds_of(few, 3)
 
 def test_stopped_in_the_second_fold(drawn, tmp_path, monkeypatch, capsys):
     "The network of that fold becomes the model, scored on what it was not trained on."
@@ -154,7 +156,7 @@ def test_stopped_in_the_second_fold(drawn, tmp_path, monkeypatch, capsys):
     def stop(self):
         epochs.append(self.epoch)
         if len(epochs) == 3: raise KeyboardInterrupt # two a fold
-    monkeypatch.setattr(other_class.EpochLines, 'after_epoch', stop)
-    scores = other_class.train(drawn, tmp_path/'stopped.onnx', epochs=2, folds=3)
+    monkeypatch.setattr(features.EpochLines, 'after_epoch', stop)
+    scores = train.train(drawn, tmp_path/'stopped.onnx', epochs=2, folds=3)
     assert 'Stopped' in capsys.readouterr().out and Classifier(tmp_path/'stopped.onnx').card.stopped_early
     assert 0 < scores.n['all', 'exact match'] < len(read_labels(drawn))/2 and [f.name for f in tmp_path.iterdir()] == ['stopped.onnx']

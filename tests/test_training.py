@@ -7,7 +7,9 @@ import pytest
 multilabel, other_class = (pytest.importorskip(f'bearclf.{m}') for m in ('multilabel', 'other_class'))
 from fastai.vision.all import CategoryBlock, DataBlock, ImageBlock, RandomResizedCrop, Resize, ResizeMethod, parent_label
 
-from bearclf.data import DataError, Labelled, picture_files, read_labels, sample_images
+from bearclf.data import Labelled, read_labels
+from bearclf.drawn import sample_images
+from bearclf.pictures import DataError, picture_files
 from bearclf.inference import Classifier
 
 @pytest.fixture(scope='module')
@@ -30,10 +32,10 @@ def test_the_least_that_can_be_trained_on(drawn, tmp_path):
     for kind, n in (('teddys', 3), ('grizzly', 2)):
         (root/kind).mkdir(parents=True)
         for f in picture_files(drawn/kind)[:n]: shutil.copy(f, root/kind)
-    scores = other_class.train(root, tmp_path/'least.onnx', epochs=1)
+    scores = train.train(root, tmp_path/'least.onnx', epochs=1)
     assert scores.n['all', 'exact match'] == 1 and Classifier(tmp_path/'least.onnx').labels == ['grizzly', 'teddys']
     next((root/'teddys').iterdir()).unlink()
-    with pytest.raises(DataError, match='at least 5'): other_class.train(root, tmp_path/'fewer.onnx')
+    with pytest.raises(DataError, match='at least 5'): train.train(root, tmp_path/'fewer.onnx')
 
 def test_a_label_that_would_be_held_aside_whole_is_trained_on(drawn):
     "Its near-duplicates go with it, whatever the seed."
@@ -57,7 +59,7 @@ def test_export_to_another_disk(drawn, tmp_path, monkeypatch):
         replace(a, b)
     learn = multilabel.bear_learner(multilabel.bear_dataloaders(read_labels(drawn)))
     monkeypatch.setattr(os, 'replace', same_disk)
-    for int8 in (False, True): multilabel.export_onnx(learn, tmp_path/'mine.onnx', int8=int8)
+    for int8 in (False, True): export.export_onnx(learn, tmp_path/'mine.onnx', int8=int8)
     assert [f.name for f in tmp_path.iterdir()] == ['mine.onnx']
 
 @pytest.mark.parametrize('item_tfms, resize, size', [
@@ -68,7 +70,7 @@ def test_a_learner_made_without_bearclf(drawn, tmp_path, item_tfms, resize, size
     from fastai.vision.all import vision_learner
     dls = DataBlock((ImageBlock, CategoryBlock), get_y=parent_label, item_tfms=item_tfms).dataloaders(
         picture_files(drawn/'teddys') + picture_files(drawn/'grizzly'), bs=4, num_workers=0)
-    check = multilabel.export_onnx(vision_learner(dls, 'resnet18', pretrained=False), tmp_path/'mine.onnx')
+    check = export.export_onnx(vision_learner(dls, 'resnet18', pretrained=False), tmp_path/'mine.onnx')
     card = Classifier(tmp_path/'mine.onnx').card
     assert (list(card.resize), list(card.size), card.multi_label) == (resize, size, False)
     assert check['max_difference'] < 1e-3 and check['pictures'] >= 4 # parts of long ones count
@@ -85,7 +87,7 @@ def test_a_learner_that_opens_pictures_otherwise_is_found_out(drawn, tmp_path):
         picture_files(tmp_path/'turned'), bs=4, num_workers=0)
     learn = multilabel.bear_learner(dls)
     for int8 in (False, True):
-        with pytest.raises(multilabel.TrainingError, match='differ'): multilabel.export_onnx(learn, tmp_path/'mine.onnx', int8=int8)
+        with pytest.raises(multilabel.TrainingError, match='differ'): export.export_onnx(learn, tmp_path/'mine.onnx', int8=int8)
     assert not list(tmp_path.glob('*.onnx')) and not list(tmp_path.glob('.*'))
 
 def test_false_bears_and_the_bootstrap():
@@ -94,7 +96,7 @@ def test_false_bears_and_the_bootstrap():
     y = np.zeros((n, 2), int)
     probs = np.zeros((n, 2))
     probs[::2, 0] = .9
-    row = multilabel.evaluate(probs, y, ['grizzly', 'other'], n_boot=2000).loc[('all', 'false bears')]
+    row = evaluate.evaluate(probs, y, ['grizzly', 'other'], n_boot=2000).loc[('all', 'false bears')]
     assert row.value == .5 and row.n == n
     assert row.high - row.low == pytest.approx(2*1.96*(1/(4*n))**.5, rel=.1)
 
@@ -109,6 +111,6 @@ def test_a_backbone_that_takes_no_such_pictures(drawn):
         multilabel.bear_learner(multilabel.bear_dataloaders(read_labels(drawn)), 'vit_tiny_patch16_224', pretrained=False)
 
 def test_a_label_without_pictures_and_one_called_all():
-    scores = multilabel.evaluate([[.9, .1], [.8, .3]], [[1, 0], [0, 0]], ['all', 'other'])
+    scores = evaluate.evaluate([[.9, .1], [.8, .3]], [[1, 0], [0, 0]], ['all', 'other'])
     assert scores.value['all', 'mAP'] == 1 and scores.n['all', 'exact match'] == 2
     assert np.isnan(scores.value['other', 'AP'])
