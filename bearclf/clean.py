@@ -147,7 +147,7 @@ class Cleaner:
         self._rows_follow(undone)
         return step[0][0]
 
-    def rows_follow(self, step):
+    def _rows_follow(self, step):
         "Let the lines of `labels.csv` follow the pictures of a step."
         rows_follow(self.path, [(file, self.pictures[place].file, self.pictures[place].labels) for place, file, *_ in step])
 

@@ -310,6 +310,8 @@ class Classifier:
 
     def __repr__(self): return f'<Classifier {self.file.name}: {", ".join(self.labels)}>'
 
+    def __reduce__(self): return Classifier, (None if self.file == MODEL else self.file,) # pickled by its file
+
     def preprocess(self,
         picture # a path, bytes, an open binary file, a PIL image, or an array (height x width x channels; uint8, or floats from 0 to 1)
     )->np.ndarray: # float32 (parts, 3, height, width), normalised; one part, but for a picture much longer than wide

@@ -341,7 +341,7 @@ def test_processes_are_light(app, visit):
     assert set().union(*map(loads, psutil.Process(app.process.pid).children(recursive=True))) == {'zmq', 'onnxruntime'}
 
 def test_the_page_never_imports_training():
-    code = ("import random, sys; from bearclf.app import Page, draw, page; page(); p = Page(); answers = p.take([('a.jpg', sys.stdin.buffer.read(), '')]); answers[0].result();"
+    code = ("import random, sys; from bearclf.app import Page, page; from bearclf.drawn import draw; page(); p = Page(); answers = p.take([('a.jpg', sys.stdin.buffer.read(), '')]); answers[0].result();"
             "print(p.cards[0].prediction is not None, sorted({'torch', 'fastai', 'onnxruntime', 'pandas', 'matplotlib', 'voila'} & {*sys.modules}))")
     assert subprocess.run([sys.executable, '-c', code], input=TEDDY_JPEG, capture_output=True).stdout.splitlines()[-1] == b'True []'
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import nbformat, pytest
 from PIL import Image
 
-from bearclf import data
+from bearclf import checks, clean, drawn, manifest
 from bearclf.checks import dedupe, verify
 from bearclf.clean import Cleaner
 from bearclf.data import read_labels
@@ -372,7 +372,7 @@ def served(root):
     shutil.copy(picture_files(root/'black_bear')[0], root/'teddys'/'zz.jpg')
     folder = root.parent/'served'
     folder.mkdir()
-    cell = nbformat.v4.new_code_cell(f'from bearclf.data import clean\nclean({str(root)!r}, per_page=6)')
+    cell = nbformat.v4.new_code_cell(f'from bearclf.clean import clean\nclean({str(root)!r}, per_page=6)')
     nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=dict(kernelspec=dict(name='python3', display_name='Python 3', language='python'))), folder/'page.ipynb')
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))

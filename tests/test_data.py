@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np, pytest
 from PIL import Image
 
-from bearclf import data
+from bearclf import checks, data, drawn, manifest, pictures, sources
 from bearclf.checks import verify
 from bearclf.data import Labelled, read_labels
 from bearclf.pictures import DataError, PictureError, open_picture, picture_files
@@ -205,7 +205,7 @@ def test_no_permission(tmp_path):
 
 def test_no_warning_below_our_limit():
     large = encoded(Image.new('L', (9_500, 9_500)), 'JPEG')  # Pillow warns from 89 million pixels on
-    code = ('import sys; from bearclf.data import open_picture; im = open_picture(sys.stdin.buffer, at_least=512); print(im.size)')
+    code = ('import sys; from bearclf.pictures import open_picture; im = open_picture(sys.stdin.buffer, at_least=512); print(im.size)')
     done = subprocess.run([sys.executable, '-c', code], input=large, capture_output=True)
     assert done.returncode == 0 and done.stderr == b'' and done.stdout.split() == [b'(1188,', b'1188)']
 
@@ -327,7 +327,7 @@ def test_sample_images_never_overwrites(tmp_path):
     assert data.data_hash(read_labels(drawn.sample_images(tmp_path/'empty', n=1)))
 
 def test_same_seed_same_set_in_another_process(tmp_path):
-    code = f'from bearclf.data import *; print(data_hash(read_labels(sample_images({str(tmp_path/"b")!r}, n=2, seed=9))))'
+    code = f'from bearclf.data import *; from bearclf.drawn import sample_images; print(data_hash(read_labels(sample_images({str(tmp_path/"b")!r}, n=2, seed=9))))'
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env={**os.environ, 'PYTHONHASHSEED': '5'})
     assert done.stdout.strip() == data.data_hash(read_labels(drawn.sample_images(tmp_path/'a', n=2, seed=9)))
 
@@ -342,7 +342,7 @@ def fresh(tmp_path, monkeypatch):
     return tmp_path
 
 def test_many_processes_draw_at_once(fresh):
-    code = 'from bearclf.data import *; print(images_path(), data_hash(read_labels(images_path())), len(picture_files(companion_path("pool/general"))))'
+    code = 'from bearclf.data import *; from bearclf.pictures import picture_files; print(images_path(), data_hash(read_labels(images_path())), len(picture_files(companion_path("pool/general"))))'
     runs = [subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
     out = {p.communicate()[0] for p in runs}
     assert all(p.returncode == 0 for p in runs) and len(out) == 1

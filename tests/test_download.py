@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest, tqdm
 
-from bearclf import cli, data, sources
+from bearclf import checks, clean, cli, network, pictures, sources
 from bearclf.download import download
 from bearclf.manifest import Manifest, read_manifest, write_credits
 from bearclf.pictures import DataError, PictureError, open_picture, picture_files

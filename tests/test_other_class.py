@@ -9,6 +9,7 @@ from tiny_model import card, tiny_model
 other_class = pytest.importorskip('bearclf.other_class')
 import torch
 
+from bearclf import export, features, train
 from bearclf.data import Labelled, read_labels
 from bearclf.drawn import sample_images
 from bearclf.pictures import DataError, OTHER, picture_files
@@ -39,12 +40,12 @@ def test_nothing_is_overwritten(searches):
 
 @pytest.mark.parametrize('stop_at', range(1, 9))
 def test_stopped_anywhere_and_run_again(searches, monkeypatch, stop_at):
-    before, folders, move, calls = contents(searches), [searches/'toys', searches/'images'], other_class._move, []
+    before, folders, move, calls = contents(searches), [searches/'toys', searches/'images'], other_class.move_file, []
     def interrupted(*args):
         calls.append(args)
         if len(calls) == stop_at: raise KeyboardInterrupt
         return move(*args)
-    monkeypatch.setattr(other_class, '_move', interrupted)
+    monkeypatch.setattr(other_class, 'move_file', interrupted)
     if stop_at <= 6:
         with pytest.raises(KeyboardInterrupt): other_class.gather(folders, searches/'other')
         assert contents(searches) == before
@@ -85,7 +86,7 @@ def test_a_collage_has_the_labels_of_what_is_in_it(vocab, monkeypatch):
         y = torch.eye(len(vocab))[kinds]
         collage = other_class.Collage(1)
         collage.learn = SimpleNamespace(dls=SimpleNamespace(vocab=vocab), xb=(x,), yb=(y,))
-        monkeypatch.setattr(other_class, '_is_single', lambda dls: False)
+        monkeypatch.setattr(other_class, 'is_single', lambda dls: False)
         collage.before_fit(); collage.before_batch()
         for picture, label in zip(*(b[0] for b in (collage.learn.xb, collage.learn.yb))):
             seen = {vocab[int(v)] for v in picture.unique()}
@@ -142,9 +143,9 @@ def test_folds_share_no_picture_and_no_copy(drawn, tmp_path):
     pictures = read_labels(root)
     splits = train.folds_of(pictures, 3)
     assert sorted(i for _, valid in splits for i in valid) == list(range(len(pictures)))
-    for train, valid in splits:
-        assert sorted(train + valid) == list(range(len(pictures)))
-        names = [{pictures[i].file.stem.removesuffix('_copy') for i in part} for part in (train, valid)]
+    for rest, valid in splits:
+        assert sorted(rest + valid) == list(range(len(pictures)))
+        names = [{pictures[i].file.stem.removesuffix('_copy') for i in part} for part in (rest, valid)]
         assert not names[0] & names[1]
     with pytest.raises(DataError, match='too few'): train.folds_of([Labelled(p.file, ('a', 'b')) for p in pictures[:2]], 3)
     few = [Labelled(p.file, ('rare',)) for p in pictures[:1]] + pictures[4:]

@@ -7,6 +7,7 @@ import pytest
 multilabel, other_class = (pytest.importorskip(f'bearclf.{m}') for m in ('multilabel', 'other_class'))
 from fastai.vision.all import CategoryBlock, DataBlock, ImageBlock, RandomResizedCrop, Resize, ResizeMethod, parent_label
 
+from bearclf import evaluate, export, train
 from bearclf.data import Labelled, read_labels
 from bearclf.drawn import sample_images
 from bearclf.pictures import DataError, picture_files
