@@ -135,7 +135,7 @@ def _label_troubles(pictures):
         yield (f'All pictures have the same label ({shown(", ".join(counts) or "none")}); '
                'training needs at least two folders of different labels.')
     for l, n in counts.items():
-        if n < 2: yield (f'The label {shown(l)!r} has only one picture; '
+        if n < 2: yield (f'The label {shown(l)} has only one picture; '
                          'it needs at least two, to learn from one and to test on the other.')
     if len(pictures) < 5:
         yield f'{len(pictures)} pictures are too few to hold a fifth aside; training needs at least 5.'

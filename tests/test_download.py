@@ -455,7 +455,7 @@ def command(server, monkeypatch, capsys, tmp_path):
     for kind in BASES:
         monkeypatch.setattr(kind, 'base', f'{server.url}/{BASES[kind]}')
         monkeypatch.setattr(kind, 'interval', 0)
-    monkeypatch.setattr(network, 'Net', net)
+    monkeypatch.setattr(sources, 'Net', net)
     def run(*args):
         code = cli.main([*map(str, args)])
         out, err = capsys.readouterr()
@@ -504,7 +504,7 @@ CTRL_C = '''import sys
 sys.path.insert(0, {tests!r})
 from test_download import net
 from bearclf import cli, sources
-sources.Wikimedia.base, sources.Wikimedia.interval, network.Net = {url!r} + '/commons', 0, net
+sources.Wikimedia.base, sources.Wikimedia.interval, sources.Net = {url!r} + '/commons', 0, net
 sys.exit(cli.main(['download', 'grizzly', '-n', '100', '--dest', {dest!r}]))'''
 
 def test_ctrl_c_leaves_what_is_there(tmp_path):
