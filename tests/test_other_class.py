@@ -14,7 +14,7 @@ from bearclf.data import Labelled, read_labels
 from bearclf.drawn import sample_images
 from bearclf.pictures import DataError, OTHER, picture_files
 from bearclf.inference import Classifier
-from bearclf.evaluate import answers, evaluate
+from bearclf.evaluate import _sigmoid, answers, bound_false_bears, calibrated, evaluate, f1_thresholds
 
 @pytest.fixture(scope='module')
 def drawn(tmp_path_factory): return sample_images(tmp_path_factory.mktemp('other')/'drawn', n=6)
@@ -103,14 +103,14 @@ def test_thresholds_against_brute_force():
         n = rng.integers(3, 40)
         p, y = rng.uniform(.05, .94, (n, 3)).round(rng.integers(1, 4)), rng.random((n, 3)) < .4 # with ties
         labels = ['a', OTHER, 'b']
-        best = evaluate.f1_thresholds(p, y, labels)
+        best = f1_thresholds(p, y, labels)
         f1 = lambda i, t: 2*((p[:, i] >= t) & y[:, i]).sum()/max(1, (p[:, i] >= t).sum() + y[:, i].sum())
         for i, label in enumerate(labels):
             assert 0 <= best[label] <= 1
             if y[:, i].any(): assert f1(i, best[label]) == max(f1(i, t) for t in np.r_[0, np.unique(p[:, i])])
         none = ~y[:, [0, 2]].any(1)
         for share in (1, .5, .1, 0):
-            bound = evaluate.bound_false_bears(p, y, labels, share)
+            bound = bound_false_bears(p, y, labels, share)
             false = lambda t: answers(p, labels, t)[none][:, [0, 2]].any(1).sum()
             assert false(bound) <= np.ceil(share*none.sum())
             if false(best) <= np.ceil(share*none.sum()): assert bound == best # nothing to pay for
@@ -123,11 +123,11 @@ def test_a_rescaled_file_answers_as_calculated(tmp_path):
     rng = np.random.default_rng(1)
     for _ in range(2): # twice: the file stays one that can be rescaled
         scale, shift = rng.uniform(.5, 2, 6), rng.normal(size=6)
-        expected = evaluate.calibrated(np.array([[*before.probs.values()]]), scale, shift)[0]
+        expected = calibrated(np.array([[*before.probs.values()]]), scale, shift)[0]
         export.rescale_logits(model, scale, shift)
         before = Classifier(model).predict(picture)
         assert [*before.probs.values()] == pytest.approx(expected.tolist(), abs=1e-5)
-        assert evaluate._sigmoid(before.evidence.mean((1, 2))) == pytest.approx(expected.tolist(), abs=1e-4)
+        assert _sigmoid(before.evidence.mean((1, 2))) == pytest.approx(expected.tolist(), abs=1e-4)
 
 def test_other_beside_a_kind_is_no_answer():
     scores = evaluate([[.9, .9], [.2, .9]], [[1, 0], [0, 1]], ['grizzly', OTHER])
