@@ -413,7 +413,7 @@ def test_as_on_binder(binder, visit):
 
 PATCH = '''
 import os, sys, time
-import bearclf.app as app
+import bearclf.reader as reader
 if sys.argv[0] == '-c':
     look, reader.MAX_SECONDS = reader.look, 2
     def odd(upload, classifier):
