@@ -139,3 +139,14 @@ def test_ctrl_c_leaves_the_best_model_so_far(drawn, tmp_path):
     assert 'best' in err and 'exact match' in out
     card = Classifier(tmp_path/'mine.onnx').card
     assert card.stopped_early and card.scores
+
+def test_runs_as_a_module():
+    said = subprocess.run([sys.executable, '-m', 'bearclf', '--version'], capture_output=True, text=True, check=True).stdout
+    assert said.startswith('bearclf ')
+
+def test_a_table_replaces_no_picture_and_no_model(tmp_path):
+    pictures = sorted(sample_images(tmp_path/'drawn', n=2).glob('teddys/*.jpg'))
+    before = pictures[0].read_bytes()
+    said = subprocess.run([sys.executable, '-m', 'bearclf', 'predict', '--csv', *map(str, pictures)], capture_output=True, text=True)
+    assert said.returncode == 2 and 'name of a picture' in said.stderr and len(said.stderr.splitlines()) == 1
+    assert pictures[0].read_bytes() == before

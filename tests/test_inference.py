@@ -609,3 +609,13 @@ def test_a_long_picture_is_looked_at_in_parts(tmp_path):
     assert clf.predict(frame).labels == ['red'] # beside a kind, other is not everywhere
     frame.paste(other, (0, 0))
     assert clf.predict(frame).labels == ['other']
+
+def test_a_classifier_is_pickled_by_its_file(tmp_path):
+    import pickle
+    mine = tmp_path/'mine.onnx'
+    mine.write_bytes(MODEL.read_bytes())
+    for model in (None, mine):
+        content = pickle.dumps(Classifier(model))
+        assert len(content) < 1000 and pickle.loads(content).file == (model or MODEL)
+    mine.unlink()
+    with pytest.raises(ModelError, match='no model file'): pickle.loads(content)
