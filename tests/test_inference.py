@@ -1,4 +1,4 @@
-"What the notebook 04_inference is the wrong place for: every kind of picture, bad files, threads, start-up."
+"What the notebook 30_inference is the wrong place for: every kind of picture, bad files, threads, start-up."
 import gc, io, json, math, os, subprocess, sys, threading, time, warnings, zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
