@@ -416,7 +416,7 @@ def test_no_more_threads_in_the_network_than_cores(model):
             time.sleep(.005)
             with lock: at_once -= 1
             return [np.zeros((1, len(LABELS)), np.float32)]
-    clf._session = Session()
+    clf._network.session = Session()
     with ThreadPoolExecutor(_cores()+8) as ex: list(ex.map(clf.predict, [picture()]*40))
     assert len(seen) == 40 and max(seen) == _cores()
 
