@@ -363,7 +363,8 @@ class Wikimedia(_Service):
 
     Fields: https://www.mediawiki.org/wiki/API:Search (as a generator, with `continue`),
     https://www.mediawiki.org/wiki/API:Imageinfo (`url`, `thumburl`, `descriptionurl`),
-    https://www.mediawiki.org/wiki/Extension:CommonsMetadata (`Artist`, `LicenseShortName`, `LicenseUrl`; they may hold HTML), https://www.mediawiki.org/wiki/Help:CirrusSearch
+    https://www.mediawiki.org/wiki/Extension:CommonsMetadata (`Artist`, `LicenseShortName`, `LicenseUrl`; they may
+    hold HTML), https://www.mediawiki.org/wiki/Help:CirrusSearch
     (`filetype:bitmap`). Widths: https://www.mediawiki.org/wiki/Common_thumbnail_sizes. Manners:
     https://www.mediawiki.org/wiki/API:Etiquette (one query after the other)."""
     name, title, base = 'wikimedia', 'Wikimedia Commons', 'https://commons.wikimedia.org/w/api.php'
