@@ -541,8 +541,8 @@ def sample_images(
     n:int=24, # pictures in each of the five folders, 1 or more
     seed:int=42 # the same seed gives the same pictures
 )->Path: # `dest`
-    """Draw `n` pictures of each kind, of `other`, and of two kinds together. `DataError` if `dest` holds anything but this
-    set."""
+    """Draw `n` pictures of each kind, of `other`, and of two kinds together. `DataError` if `dest` holds anything but
+    this set."""
     dest, part = Path(dest), None
     if n < 1: raise DataError(f'n is {n}; draw at least one picture of each kind.')
     wanted, both = _wanted(n, seed)

@@ -63,7 +63,7 @@ def _checked(pool, allow):
 
 # %% ../nbs/10_network.ipynb #21a26a81
 class _Adapter(HTTPAdapter):
-    "Connects to public addresses only, and to the hosts in `allow`. (A proxy of requests is not reached by these pools.)"
+    "Connects to public addresses only, and to the hosts in `allow`. (Where requests uses a proxy, that one decides.)"
     def __init__(self, allow, **kwargs):
         self.allow = allow
         super().__init__(**kwargs)
