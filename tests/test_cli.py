@@ -36,7 +36,8 @@ def test_predict_gives_a_line_a_picture(drawn):
     files = [p.file for p in read_labels(drawn)]
     r = bearclf('predict', drawn)
     lines = [line.split('\t') for line in r.stdout.splitlines()]
-    assert r.returncode == 0 and r.stderr == ''
+    assert r.returncode == 0 and r.stderr.startswith(f'{len(files)} pictures: ') and r.stderr.count('\n') == 1
+    assert bearclf('predict', drawn, '--quiet').stderr == ''
     assert sorted(Path(f) for f,_ in lines) == sorted(files)
     assert dict(lines)[str(files[0])] == str(Classifier().predict(files[0]))
 
