@@ -14,9 +14,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from string import Template
 
-import bearclf
 from .data import read_labels_csv
-from .pictures import DataError, LABELS_CSV, check_writable, picture_files, shown, whole_file
+from .pictures import DataError, LABELS_CSV, check_writable, picture_files, shown, static, whole_file
 
 # %% ../nbs/12_manifest.ipynb #24a00709
 MANIFEST = 'manifest.jsonl'  # the record of a set, in its folder
@@ -344,7 +343,7 @@ def write_credits(
     files = [f for fs in groups.values() for f in fs]
     unknown = sum('source' not in row(f) for f in files)
     summary = f'{len(files)} photographs' + (f'; the source of {unknown} is not known' if unknown else '')
-    page = Template((Path(bearclf.__file__).parent/'static'/CREDITS).read_text(encoding='utf-8'))
+    page = Template(static(CREDITS))
     out = Path(out) if out else path/CREDITS
     with whole_file(out) as part:
         tables = '\n'.join(table(*g) for g in groups.items())
