@@ -6,7 +6,7 @@ from setuptools import setup
 parser = ConfigParser(delimiters=['='])
 parser.read(Path(__file__).with_name('settings.ini'), encoding='utf-8')
 cfg = parser['DEFAULT']
-extras = {name: cfg[f'{name}_requirements'].split() for name in ('train', 'parquet')}
+extras = {name: cfg[f'{name}_requirements'].split() for name in ('train', 'parquet', 'xmp')}
 
 setup(
     name=cfg['lib_name'],

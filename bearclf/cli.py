@@ -7,7 +7,7 @@ __all__ = ['predict', 'train', 'verify_images', 'sample', 'info', 'app', 'dedupe
            'main']
 
 # %% ../nbs/34_cli.ipynb #cfc199f0
-import argparse, errno, io, json, os, shlex, signal, sys, threading, warnings
+import argparse, errno, io, json, os, re, shlex, signal, sys, threading, warnings
 from collections import Counter
 from contextlib import closing, contextmanager, nullcontext, redirect_stdout, suppress
 from copy import copy
@@ -78,6 +78,8 @@ def _line(row):
     return f'{_name(row["file"])}\t{found}'
 
 # %% ../nbs/34_cli.ipynb #237d697d
+_ORDERS = re.compile(r'[\x00-\x08\x0b-\x1f\x7f-\x9f]') # what a terminal obeys in place of showing it
+
 class _Teller:
     "What the shell is told: answers on standard output, the rest on standard error."
     def __init__(self, args, inputs, labels):
@@ -95,7 +97,9 @@ class _Teller:
 
     def say(self, text, file=None):
         file = file or sys.stdout
-        if self.bar.disable or not file.isatty(): print(text, file=file, flush=True)
+        terminal = file is not None and file.isatty()
+        if terminal: text = _ORDERS.sub(lambda c: ascii(c[0])[1:-1], text)
+        if self.bar.disable or not terminal: print(text, file=file, flush=True)
         else: self.bar.write(text, file=file)
 
     def complain(self, sentence):
