@@ -46,7 +46,7 @@ def _listed(file):
 def _inputs(args):
     "What to look at, with the first picture taken, so that a folder without any is told at once."
     if not (args.paths or args.files_from): raise BearclfError('Give files or folders, or --files-from FILE.')
-    inputs = Inputs([*args.paths, *_listed(args.files_from)], args.exclude)
+    inputs = Inputs([*args.paths, *_listed(args.files_from)], args.exclude, outside=args.sort)
     files = iter(inputs)
     return inputs, chain([next(files)], files)
 
@@ -151,13 +151,47 @@ def _table(args, classifier, inputs):
         if path and path != '-': return open_table(path, kind, classifier.labels, model_id(classifier), inputs.paths)
     return nullcontext()
 
+# %% ../nbs/34_cli.ipynb #94c976a6
+def _actions(args, report):
+    "What is done with each row besides telling it: functions of the row and the teller."
+    if args.dry_run and not args.sort: raise BearclfError('--dry-run tells what --sort DEST would do; give it too.')
+    if args.xmp and not args.dry_run:
+        from bearclf.library import add_sidecar, kinds_in, load_exiv2
+        load_exiv2() # or it is told at once
+        yield lambda row, teller: add_sidecar(row['file'], kinds_in(row))
+    if args.sort:
+        if os.path.lexists(args.sort) and not os.path.isdir(args.sort):
+            raise DataError(f'{shown(args.sort)} is no folder; give another name to --sort.')
+        yield lambda row, teller: _sort(row, args, teller)
+    if report: yield lambda row, teller: report.add(row)
+
+# %% ../nbs/34_cli.ipynb #8547c1ff
+def _sort(row, args, teller):
+    "Sort one picture, or say where it would lie."
+    from bearclf.library import sort_picture
+    for to in sort_picture(row, args.sort, args.how, args.dry_run):
+        if args.dry_run: teller.say(f'would {args.how} {_name(row["file"])} to {_name(str(to))}')
+
+# %% ../nbs/34_cli.ipynb #a969b957
+def _report(args, classifier, inputs):
+    "The page to look at, if one is asked for."
+    if not args.html: return None
+    from bearclf.library import Report
+    if args.html in (args.csv, args.jsonl, args.parquet): raise BearclfError('The page and the table need two names.')
+    return Report(args.html, classifier.card.thresholds, inputs.paths)
+
 # %% ../nbs/34_cli.ipynb #9f53b965
-def _look(classifier, files, table, teller):
-    "Classify `files`, and tell and keep what comes."
+def _look(classifier, files, table, teller, actions):
+    "Classify `files`, and tell, keep and act on what comes."
     with teller.bar, closing(rows_of(classifier, files, table and table.known)) as rows:
         for row in rows:
             if table: table.add(row)
             teller.row(row)
+            for action in actions:
+                try: action(row, teller)
+                except DataError as e: # of this picture, or of the whole disk
+                    if getattr(e.__cause__, 'errno', None) in (errno.ENOSPC, errno.EDQUOT): raise
+                    teller.complain(str(e))
     if table: table.finish()
 
 # %% ../nbs/34_cli.ipynb #a485ad6b
@@ -165,13 +199,16 @@ def predict(args):
     "Classify files and folders; 1 if any could not be read."
     classifier = _classifier(args)
     inputs, files = _inputs(args)
+    report = _report(args, classifier, inputs)
+    actions = [*_actions(args, report)]
     with _terminable(), _table(args, classifier, inputs) as table:
         teller = _Teller(args, inputs, classifier.labels)
-        try: _look(classifier, files, table, teller)
+        try: _look(classifier, files, table, teller, actions)
         except KeyboardInterrupt as e:
             if not table: raise
             stopped = f'stopped; {shown(table.path)} keeps its rows, and the same command goes on from them'
             raise type(e)(stopped) from None
+    if report: report.write()
     if not args.quiet:
         for line in _summary(teller, table): print(line, file=sys.stderr)
     return int(teller.complaints > 0)
@@ -198,6 +235,12 @@ def _predict_args(commands):
     p.add_argument('--threshold', action='append', default=[], type=_threshold, metavar='[LABEL=]P',
                    help='the probability from which on labels, or one label, count; may be repeated')
     p.add_argument('--thresholds', metavar='NAME', help='a set that the card of the model names, such as "highest F1"')
+    p.add_argument('--xmp', action='store_true', help='add what was found to the keywords in a sidecar beside each '
+                   "picture, for digiKam, darktable...; needs pip install 'bearclf[xmp]'")
+    p.add_argument('--sort', metavar='DEST', help='put pictures into a folder for each label, below DEST')
+    p.add_argument('--how', choices=['copy', 'link', 'move'], default='copy', help='of --sort (default: %(default)s)')
+    p.add_argument('--dry-run', action='store_true', help='only say what --sort would do, and write no sidecar')
+    p.add_argument('--html', metavar='FILE', help='write a page of small pictures by label, the doubtful first')
     p.add_argument('--quiet', action='store_true', help='no progress bar and no summary')
     output = p.add_mutually_exclusive_group()
     output.add_argument('--csv', metavar='FILE', help='write a table; - is standard output')
