@@ -1,5 +1,5 @@
 "What the notebook 30_inference is the wrong place for: every kind of picture, bad files, threads, start-up."
-import gc, io, json, math, os, subprocess, sys, threading, time, warnings, zlib
+import gc, io, json, math, os, pickle, subprocess, sys, threading, time, warnings, zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import count
@@ -559,3 +559,14 @@ def test_a_classifier_is_pickled_by_its_file(tmp_path):
         assert len(content) < 1000 and pickle.loads(content).file == (model or MODEL)
     mine.unlink()
     with pytest.raises(ModelError, match='no model file'): pickle.loads(content)
+
+def test_other_thresholds(tmp_path):
+    sets = {'eager': dict.fromkeys(LABELS, .01)}
+    file = tiny_model(tmp_path/'tiny.onnx', card(threshold_sets=sets))
+    plain, eager = Classifier(file), Classifier(file, 'eager')
+    assert plain.card.thresholds['red'] == .5 and eager.card.thresholds == sets['eager']
+    assert set(plain.predict(picture()).labels) <= set(eager.predict(picture()).labels)
+    assert pickle.loads(pickle.dumps(eager)).card.thresholds == sets['eager']
+    assert Classifier(file, dict(red=.9)).card.thresholds == dict.fromkeys(LABELS, .5) | dict(red=.9)
+    single = tiny_model(tmp_path/'single.onnx', card(multi_label=False, thresholds={}))
+    with pytest.raises(ModelError, match='exactly one label'): Classifier(single, .3)
