@@ -1,0 +1,150 @@
+// From the pixels of a picture to the model's answer: what bearclf/inference.py does in Python, step by step and with the same names.
+// Nothing here knows of the page or of the browser, but for the canvas in `reduced`.
+
+const OTHER = 'other' // the label which means: none of the kinds
+const DECODE_SIDE = 512 // Python decodes a large JPEG no smaller than this
+
+// How many times smaller Python decodes a JPEG: 1, 2, 4 or 8 times, with both sides at least DECODE_SIDE.
+export function draft(width, height) {
+  const fits = Math.min(Math.floor(width/DECODE_SIDE), Math.floor(height/DECODE_SIDE))
+  return [8, 4, 2, 1].find(s => s <= fits) ?? 1
+}
+
+// The picture as rows of red, green, blue: {width, height, data}, `s` times smaller, white where it is transparent.
+// Decoders of JPEG scale by averaging squares of s x s pixels, so that is done here, from strips that fit into a small canvas.
+export function reduced(bitmap, s) {
+  const width = Math.ceil(bitmap.width/s), height = Math.ceil(bitmap.height/s)
+  const data = new Uint8ClampedArray(width*height*3), strip = 32*s
+  const pen = new OffscreenCanvas(bitmap.width, Math.min(strip, bitmap.height)).getContext('2d', {willReadFrequently: true})
+  for (let top = 0; top < bitmap.height; top += strip) {
+    const rows = Math.min(strip, bitmap.height - top)
+    pen.fillStyle = 'white'
+    pen.fillRect(0, 0, bitmap.width, rows)
+    pen.drawImage(bitmap, 0, top, bitmap.width, rows, 0, 0, bitmap.width, rows)
+    const rgba = pen.getImageData(0, 0, bitmap.width, rows).data
+    average(rgba, bitmap.width, rows, s, data, width, top/s)
+  }
+  return {width, height, data}
+}
+
+// Squares of s x s pixels of `rgba`, averaged into the rows of `data` from `row` on; at the edges the last pixels count again.
+function average(rgba, width, rows, s, data, outWidth, row) {
+  const sums = new Float64Array(outWidth*3)
+  for (let y = 0; y < rows; y += s, row++) {
+    sums.fill(0)
+    for (let dy = 0; dy < s; dy++) {
+      const line = Math.min(y + dy, rows - 1)*width
+      for (let x = 0; x < outWidth*s; x++) {
+        const from = (line + Math.min(x, width - 1))*4, to = Math.floor(x/s)*3
+        sums[to] += rgba[from]
+        sums[to+1] += rgba[from+1]
+        sums[to+2] += rgba[from+2]
+      }
+    }
+    for (let i = 0; i < sums.length; i++) data[row*sums.length + i] = sums[i]/(s*s) // a clamped array rounds
+  }
+}
+
+// The picture in one to four parts along the side that would be squashed, as boxes [left, top, right, bottom]: `parts_of` in Python.
+export function partsOf({width, height}, outHeight, outWidth) {
+  const wide = width*outHeight/(height*outWidth)
+  const n = Math.min(4, Math.max(1, roundHalfEven(Math.max(wide, 1/wide)/1.25)))
+  const cut = (side, i) => Math.floor(side*i/n)
+  return Array.from({length: n}, (_, i) => wide > 1 ? [cut(width, i), 0, cut(width, i + 1), height] : [0, cut(height, i), width, cut(height, i + 1)])
+}
+
+// Python's `round`: 2.5 becomes 2.
+function roundHalfEven(x) { return x % 1 === .5 ? 2*Math.round(x/2) : Math.round(x) }
+
+// Pillow's BILINEAR: each of `to` pixels is a weighted mean of those of `from` pixels that lie under a triangle, so that shrinking does not flicker.
+function triangles(from, to) {
+  const scale = from/to, support = Math.max(scale, 1)
+  return Array.from({length: to}, (_, i) => {
+    const centre = (i + .5)*scale
+    const first = Math.max(0, Math.trunc(centre - support + .5)), end = Math.min(from, Math.trunc(centre + support + .5))
+    const weights = Float64Array.from({length: end - first}, (_, k) => Math.max(0, 1 - Math.abs(first + k - centre + .5)/support))
+    const sum = weights.reduce((a, b) => a + b, 0)
+    return {first, weights: weights.map(w => w/sum)}
+  })
+}
+
+// What is in `box` of the picture, resized to width x height: first along the rows, then along the columns, each rounded to 8 bits as Pillow does.
+export function resize(picture, [left, top, right, bottom], width, height) {
+  const rows = bottom - top, middle = new Uint8ClampedArray(rows*width*3), res = new Uint8ClampedArray(height*width*3)
+  const across = triangles(right - left, width), down = triangles(rows, height)
+  for (let y = 0; y < rows; y++) {
+    const start = ((top + y)*picture.width + left)*3
+    across.forEach(({first, weights}, x) => {
+      let r = 0, g = 0, b = 0, from = start + first*3
+      for (const w of weights) {
+        r += w*picture.data[from++]
+        g += w*picture.data[from++]
+        b += w*picture.data[from++]
+      }
+      middle.set([r, g, b], (y*width + x)*3)
+    })
+  }
+  const line = new Float64Array(width*3)
+  down.forEach(({first, weights}, y) => {
+    line.fill(0)
+    weights.forEach((w, k) => {
+      const from = (first + k)*width*3
+      for (let i = 0; i < line.length; i++) line[i] += w*middle[from + i]
+    })
+    res.set(line, y*line.length)
+  })
+  return res
+}
+
+// What the network sees of `box`: the middle of the resized picture, normalised, as planes of red, green and blue.
+export function tensor(picture, box, card) {
+  const [rh, rw] = card.resize, [h, w] = card.size, top = Math.floor((rh - h)/2), left = Math.floor((rw - w)/2)
+  const pixels = resize(picture, box, rw, rh), res = new Float32Array(3*h*w)
+  for (let c = 0; c < 3; c++) for (let y = 0; y < h; y++) for (let x = 0; x < w; x++)
+    res[(c*h + y)*w + x] = (pixels[((top + y)*rw + left + x)*3 + c]/255 - card.mean[c])/card.std[c]
+  return res
+}
+
+// The answer for a picture. `run` asks the network about one tensor and gives {logits, evidence}: a value for each label, and maps of them
+// (labels x rows x columns, with `dims`) or nothing. Of parts, the highest logit of each kind counts, and the lowest of `other`.
+export async function predict(picture, card, run) {
+  const said = []
+  for (const box of partsOf(picture, ...card.resize)) said.push(await run(tensor(picture, box, card)))
+  const logits = card.labels.map((label, i) => (label === OTHER ? Math.min : Math.max)(...said.map(o => o.logits[i])))
+  if (!logits.every(Number.isFinite)) throw new Error('This model gives values that are no numbers; train or export it anew.')
+  const probs = (card.multi_label ? logits.map(sigmoid) : softmax(logits))
+  return {probs, maps: joined(said.map(o => o.evidence), picture.width > picture.height, card.multi_label)}
+}
+
+function sigmoid(x) { return 1/(1 + Math.exp(-x)) }
+
+function softmax(logits) {
+  const top = Math.max(...logits), powers = logits.map(x => Math.exp(x - top)), sum = powers.reduce((a, b) => a + b)
+  return powers.map(p => p/sum)
+}
+
+// The maps of all parts as one for each label, {rows, columns, values}: how much each place speaks for the label, 0 to 1.
+function joined(parts, sideBySide, multiLabel) {
+  if (!parts[0]) return null
+  const [, n, h, w] = parts[0].dims, rows = sideBySide ? h : h*parts.length, columns = sideBySide ? w*parts.length : w
+  const at = (label, y, x) => parts[sideBySide ? Math.floor(x/w) : Math.floor(y/h)].data[(label*h + y % h)*w + x % w]
+  const cells = Array.from({length: rows*columns}, (_, i) => {
+    const all = Array.from({length: n}, (_, label) => at(label, Math.floor(i/columns), i % columns))
+    return multiLabel ? all.map(sigmoid) : softmax(all)
+  })
+  return Array.from({length: n}, (_, label) => ({rows, columns, values: cells.map(c => c[label])}))
+}
+
+// Which labels count, most probable first: those that reach their thresholds, `other` only where no kind does; the most probable one if there are none.
+export function found(probs, thresholds, labels) {
+  const ranked = labels.map((label, i) => ({label, p: probs[i]})).sort((a, b) => b.p - a.p)
+  if (!thresholds) return [ranked[0].label]
+  const reached = ranked.filter(o => o.p >= thresholds[o.label]).map(o => o.label), kinds = reached.filter(k => k !== OTHER)
+  return kinds.length ? kinds : reached
+}
+
+// `thresholds` moved by the same number of steps in log-odds; one of exactly 0 or 1 stays: `moved` in bearclf/app.py.
+export function moved(thresholds, steps) {
+  const move = t => steps && t > 0 && t < 1 ? 1/(1 + Math.exp(-steps)*(1 - t)/t) : t
+  return thresholds && Object.fromEntries(Object.entries(thresholds).map(([k, t]) => [k, move(t)]))
+}
