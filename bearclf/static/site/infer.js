@@ -14,7 +14,7 @@ export function draft(width, height) {
 // Decoders of JPEG scale by averaging squares of s x s pixels, so that is done here, from strips that fit into a small canvas.
 export function reduced(bitmap, s) {
   const width = Math.ceil(bitmap.width/s), height = Math.ceil(bitmap.height/s)
-  const data = new Uint8ClampedArray(width*height*3), strip = 32*s
+  const data = new Uint8Array(width*height*3), strip = 32*s
   const pen = new OffscreenCanvas(bitmap.width, Math.min(strip, bitmap.height)).getContext('2d', {willReadFrequently: true})
   for (let top = 0; top < bitmap.height; top += strip) {
     const rows = Math.min(strip, bitmap.height - top)
@@ -29,19 +29,19 @@ export function reduced(bitmap, s) {
 
 // Squares of s x s pixels of `rgba`, averaged into the rows of `data` from `row` on; at the edges the last pixels count again.
 function average(rgba, width, rows, s, data, outWidth, row) {
-  const sums = new Float64Array(outWidth*3)
+  const sums = new Uint32Array(outWidth*3), area = s*s
   for (let y = 0; y < rows; y += s, row++) {
-    sums.fill(0)
+    sums.fill(area/2)
     for (let dy = 0; dy < s; dy++) {
       const line = Math.min(y + dy, rows - 1)*width
-      for (let x = 0; x < outWidth*s; x++) {
-        const from = (line + Math.min(x, width - 1))*4, to = Math.floor(x/s)*3
+      for (let x = 0, to = 0; x < outWidth; x++, to += 3) for (let dx = 0; dx < s; dx++) {
+        const from = (line + Math.min(x*s + dx, width - 1))*4
         sums[to] += rgba[from]
-        sums[to+1] += rgba[from+1]
-        sums[to+2] += rgba[from+2]
+        sums[to + 1] += rgba[from + 1]
+        sums[to + 2] += rgba[from + 2]
       }
     }
-    for (let i = 0; i < sums.length; i++) data[row*sums.length + i] = sums[i]/(s*s) // a clamped array rounds
+    for (let i = 0; i < sums.length; i++) data[row*sums.length + i] = sums[i]/area
   }
 }
 
@@ -57,49 +57,66 @@ export function partsOf({width, height}, outHeight, outWidth) {
 function roundHalfEven(x) { return x % 1 === .5 ? 2*Math.round(x/2) : Math.round(x) }
 
 // Pillow's BILINEAR: each of `to` pixels is a weighted mean of those of `from` pixels that lie under a triangle, so that shrinking does not flicker.
+// Weights are whole numbers that add up to about ONE, as Pillow has them, so that both round alike.
+const ONE = 2**22
+
 function triangles(from, to) {
   const scale = from/to, support = Math.max(scale, 1)
   return Array.from({length: to}, (_, i) => {
     const centre = (i + .5)*scale
     const first = Math.max(0, Math.trunc(centre - support + .5)), end = Math.min(from, Math.trunc(centre + support + .5))
-    const weights = Float64Array.from({length: end - first}, (_, k) => Math.max(0, 1 - Math.abs(first + k - centre + .5)/support))
+    const weights = Float64Array.from({length: end - first}, (_, k) => Math.max(0, 1 - Math.abs((first + k - centre + .5)/support)))
     const sum = weights.reduce((a, b) => a + b, 0)
-    return {first, weights: weights.map(w => w/sum)}
+    return {first, weights: weights.map(w => Math.floor(w/sum*ONE + .5))}
   })
 }
 
-// What is in `box` of the picture, resized to width x height: first along the rows, then along the columns, each rounded to 8 bits as Pillow does.
-export function resize(picture, [left, top, right, bottom], width, height) {
-  const rows = bottom - top, middle = new Uint8ClampedArray(rows*width*3), res = new Uint8ClampedArray(height*width*3)
-  const across = triangles(right - left, width), down = triangles(rows, height)
-  for (let y = 0; y < rows; y++) {
-    const start = ((top + y)*picture.width + left)*3
-    across.forEach(({first, weights}, x) => {
-      let r = 0, g = 0, b = 0, from = start + first*3
-      for (const w of weights) {
-        r += w*picture.data[from++]
-        g += w*picture.data[from++]
-        b += w*picture.data[from++]
+// What is in `box` of the picture, resized. Pillow goes along the rows first, and since its version 13 along the columns where far more is cut off there.
+export function resize(picture, box, width, height) {
+  const part = cropped(picture, box), more = part.height - height
+  return more > 0 && more > 2*(part.width - width) ? across(down(part, height), width) : down(across(part, width), height)
+}
+
+export function cropped({width, data}, [left, top, right, bottom]) {
+  const res = new Uint8Array((right - left)*(bottom - top)*3)
+  for (let y = top; y < bottom; y++) res.set(data.subarray((y*width + left)*3, (y*width + right)*3), (y - top)*(right - left)*3)
+  return {width: right - left, height: bottom - top, data: res}
+}
+
+// Each row `width` pixels wide, rounded to 8 bits.
+function across(part, width) {
+  const data = part.data, res = new Uint8Array(width*part.height*3)
+  triangles(part.width, width).forEach(({first, weights}, x) => {
+    for (let y = 0; y < part.height; y++) {
+      let r = ONE/2, g = ONE/2, b = ONE/2, from = (y*part.width + first)*3, to = (y*width + x)*3
+      for (let k = 0; k < weights.length; k++) {
+        r += weights[k]*data[from++]
+        g += weights[k]*data[from++]
+        b += weights[k]*data[from++]
       }
-      middle.set([r, g, b], (y*width + x)*3)
-    })
-  }
-  const line = new Float64Array(width*3)
-  down.forEach(({first, weights}, y) => {
-    line.fill(0)
-    weights.forEach((w, k) => {
-      const from = (first + k)*width*3
-      for (let i = 0; i < line.length; i++) line[i] += w*middle[from + i]
-    })
-    res.set(line, y*line.length)
+      res[to++] = r/ONE
+      res[to++] = g/ONE
+      res[to] = b/ONE
+    }
   })
-  return res
+  return {width, height: part.height, data: res}
+}
+
+// Each column `height` pixels high, rounded to 8 bits.
+function down(part, height) {
+  const n = part.width*3, line = new Float64Array(n), res = new Uint8Array(n*height)
+  triangles(part.height, height).forEach(({first, weights}, y) => {
+    line.fill(ONE/2)
+    for (let k = 0; k < weights.length; k++) for (let i = 0, from = (first + k)*n; i < n; i++) line[i] += weights[k]*part.data[from + i]
+    for (let i = 0; i < n; i++) res[y*n + i] = line[i]/ONE
+  })
+  return {width: part.width, height, data: res}
 }
 
 // What the network sees of `box`: the middle of the resized picture, normalised, as planes of red, green and blue.
 export function tensor(picture, box, card) {
   const [rh, rw] = card.resize, [h, w] = card.size, top = Math.floor((rh - h)/2), left = Math.floor((rw - w)/2)
-  const pixels = resize(picture, box, rw, rh), res = new Float32Array(3*h*w)
+  const pixels = resize(picture, box, rw, rh).data, res = new Float32Array(3*h*w)
   for (let c = 0; c < 3; c++) for (let y = 0; y < h; y++) for (let x = 0; x < w; x++)
     res[(c*h + y)*w + x] = (pixels[((top + y)*rw + left + x)*3 + c]/255 - card.mean[c])/card.std[c]
   return res

@@ -129,6 +129,7 @@ function told(c) {
     URL.revokeObjectURL(c.url)
     c.img.src = c.url = URL.createObjectURL(c.thumbnail)
   }
+  c.box.dataset.seconds = c.seconds ?? ''
   c.file = c.thumbnail = null
   fill(c)
   news.push(c)
