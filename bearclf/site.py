@@ -35,30 +35,30 @@ def has_hash(
     return base64.b64encode(hashlib.new(kind, content).digest()).decode() == digest
 
 # %% ../nbs/33_site.ipynb #1a4c700b
-_NO_RUNTIME = ('The runtime of the page, onnxruntime-web, can not be had ({}); with npm and a network it is fetched, '
-               'and without them --runtime takes a folder in which `npm install onnxruntime-web@{}` was run.')
+def _not_had(name, pins, why):
+    return BearclfError(f'{name}, which the page needs, can not be had ({why}); with npm and a network it is fetched, '
+                        f'without them --runtime takes a folder where `npm install {name}@{pins["version"]}` was run.')
 
 def _npm_pack(name, pins, folder):
     "The archive of a package from npm, as bytes."
-    if not (npm := shutil.which('npm')): raise BearclfError(_NO_RUNTIME.format('there is no npm', packages()['onnxruntime-web']['version']))
-    command = [npm, 'pack', f'{name}@{pins["version"]}', '--ignore-scripts', '--prefer-offline', '--silent', '--fetch-retries=1']
-    try: done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
-    except (OSError, subprocess.TimeoutExpired) as e: raise BearclfError(_NO_RUNTIME.format(f'npm: {shown(e)[:100]}', pins['version'])) from None
-    archives = list(Path(folder).glob('*.tgz'))
-    if done.returncode or not archives:
-        raise BearclfError(_NO_RUNTIME.format('npm could not fetch it', packages()['onnxruntime-web']['version']))
-    return archives[0].read_bytes()
+    if not (npm := shutil.which('npm')): raise _not_had(name, pins, 'there is no npm')
+    command = [npm, 'pack', f'{name}@{pins["version"]}', '--ignore-scripts', '--prefer-offline', '--fetch-retries=1']
+    try: subprocess.run(command, cwd=folder, capture_output=True, timeout=600, check=True)
+    except subprocess.SubprocessError: raise _not_had(name, pins, 'npm did not get it') from None
+    except OSError as e: raise _not_had(name, pins, e.strerror) from None
+    return next(Path(folder).glob('*.tgz')).read_bytes()
 
 # %% ../nbs/33_site.ipynb #77f5bdda
 def from_npm(
     name:str, # of a package that `package.json` pins
     pins:dict # its version, integrity and files
 )->dict: # path in the archive -> content
-    "The files of a package. `BearclfError` without npm, without a network, or if the archive is not the one that was pinned."
+    "The files of a package. `BearclfError` without npm or network, or if the archive is not the one that was pinned."
     with tempfile.TemporaryDirectory(prefix='bearclf-') as folder: archive = _npm_pack(name, pins, folder)
     if not has_hash(archive, pins['integrity']):
-        raise BearclfError(f'What npm gives as {name} {pins["version"]} is not what bearclf was tried with; it is not used.')
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar: return {f: tar.extractfile(f'package/{f}').read() for f in pins['files']}
+        raise BearclfError(f'What npm gives as {name} {pins["version"]} is not what was pinned; it is not used.')
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        return {f: tar.extractfile(f'package/{f}').read() for f in pins['files']}
 
 # %% ../nbs/33_site.ipynb #b51e13e4
 def from_folder(
@@ -70,29 +70,32 @@ def from_folder(
     for place in (folder/'node_modules'/name, folder/name, folder/'package', folder):
         for flat in (False, True):
             files = {f: place/(Path(f).name if flat else f) for f in pins['files']}
-            if all(f.is_file() for f in files.values()): return _checked(name, pins, {f: p.read_bytes() for f, p in files.items()}, folder)
+            if all(f.is_file() for f in files.values()):
+                return {f: _checked(name, pins, f, p.read_bytes(), folder) for f, p in files.items()}
 
-def _checked(name, pins, files, folder):
-    for f, content in files.items():
-        if not has_hash(content, pins['files'][f]):
-            raise BearclfError(f'{shown(Path(f).name)} in {shown(folder)} is not that of {name} {pins["version"]}; '
-                               f'run `npm install {name}@{pins["version"]}` there.')
-    return files
+def _checked(name, pins, file, content, folder):
+    "`content`, if it is what was pinned for `file`."
+    if has_hash(content, pins['files'][file]): return content
+    raise BearclfError(f'{Path(file).name} in {shown(folder)} is not that of {name} {pins["version"]}; '
+                       f'run `npm install {name}@{pins["version"]}` there.')
 
 # %% ../nbs/33_site.ipynb #24502208
 def runtime_files(
     runtime:str|Path|None=None # a folder that has the packages; they come from npm if None
 )->dict: # place in the site -> content
     "What runs the model, and opens HEIC if that can be had. `BearclfError` if it can't run, one sentence."
-    ort, heif = 'onnxruntime-web', 'libheif-js'
     pins, folder = packages(), None if runtime is None else Path(runtime)
-    if folder and not folder.is_dir(): raise BearclfError(f'There is no folder {shown(folder)} with the runtime of the page.')
+    if folder and not folder.is_dir(): raise BearclfError(f'There is no folder {shown(folder)}.')
     def get(name): return from_folder(name, pins[name], folder) if folder else from_npm(name, pins[name])
-    files = get(ort)
+    files, heic = get('onnxruntime-web'), get('libheif-js') or {}
     if files is None:
-        raise BearclfError(f'{shown(folder)} does not hold {ort}; run `npm install {ort}@{pins[ort]["version"]} {heif}@{pins[heif]["version"]}` there.')
-    res = {f'runtime/{Path(f).name}': content for f, content in files.items()}
-    return res | {f'heic/{Path(f).name}': content for f, content in (get(heif) or {}).items()}
+        wanted = ' '.join(f'{name}@{p["version"]}' for name, p in pins.items())
+        raise BearclfError(f'{shown(folder)} does not hold onnxruntime-web; run `npm install {wanted}` there.')
+    return {_place('runtime', f): c for f, c in files.items()} | {_place('heic', f): c for f, c in heic.items()}
+
+def _place(folder, file):
+    "Where a file goes in the site, under a name that every server knows for a script."
+    return f'{folder}/{Path(file).name}'.replace('.mjs', '.js')
 
 # %% ../nbs/33_site.ipynb #ed923f7b
 def named(
@@ -100,7 +103,8 @@ def named(
     card # with or without `names`
 )->str: # for people
     "What the page calls a label."
-    return (getattr(card, 'names', None) or {}).get(label) or ('something else' if label == OTHER else label.replace('_', ' '))
+    plain = 'something else' if label == OTHER else label.replace('_', ' ')
+    return (getattr(card, 'names', None) or {}).get(label, plain)
 
 def in_words(
     names:list # one or more
@@ -110,32 +114,35 @@ def in_words(
     return f'{", ".join(most)} and {last}' if most else last
 
 # %% ../nbs/33_site.ipynb #57fb6018
-POLICY = ("default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
-          "manifest-src 'self'; base-uri 'none'; form-action 'none'") # https://www.w3.org/TR/CSP3/
+POLICY = ("default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; style-src 'self'; "
+          "img-src 'self' blob:; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'")
 
 MAX_BYTES = 64*2**20 # of one picture: there is no server to spare, but a phone's memory
 
 # %% ../nbs/33_site.ipynb #330f2c46
-_EXAMPLES = ((('black_bear',), 21), (('grizzly',), 29), (('teddys',), 4), (('black_bear', 'teddys'), 25), ((), 2)) # labels, seed
+_EXAMPLES = ( # labels, seed
+    (('black_bear',), 21), (('grizzly',), 29), (('teddys',), 4), (('black_bear', 'teddys'), 25), ((), 2))
 
 def examples(
     card # of the model
 )->dict: # name -> picture
     "Drawn pictures of the kinds that the model knows, and a toy; none if it knows none."
     known = [(labels, seed) for labels, seed in _EXAMPLES if {*labels} <= {*card.labels}]
-    if len(known) == 1: return {}
-    return {in_words([named(k, card) for k in labels]) if labels else 'toy': draw(labels, random.Random(seed)) for labels, seed in known}
+    def name(labels): return in_words([named(k, card) for k in labels]) if labels else 'toy'
+    return {name(labels): draw(labels, random.Random(seed)) for labels, seed in known} if len(known) > 1 else {}
 
 # %% ../nbs/33_site.ipynb #0e8e75af
 def _example_row(names):
     "The row's HTML."
     if not names: return ''
-    items = ''.join(f'<li><button type="button" data-example="examples/{i}.jpg" data-name="drawn {html.escape(name)}.jpg">'
-                    f'<img src="examples/{i}.jpg" alt="" width="320" height="240">{html.escape(name)}</button></li>' for i, name in enumerate(names))
+    items = ''.join(f'<li><button type="button" data-example="examples/{i}.jpg" data-name="drawn {name}.jpg">'
+                    f'<img src="examples/{i}.jpg" alt="" width="320" height="240">{name}</button></li>'
+                    for i, name in enumerate(map(html.escape, names)))
     return f'<h2>No picture at hand? Try a drawn one</h2><ul class="bc-examples">{items}</ul>'
 
 # %% ../nbs/33_site.ipynb #5311b4c3
-SURENESS = (('any hint', -3), ('much less sure', -2), ('less sure', -1), ('as the model was set', 0), ('surer', 1), ('much surer', 2), ('nearly certain', 3))
+SURENESS = (('any hint', -3), ('much less sure', -2), ('less sure', -1), ('as the model was set', 0),
+            ('surer', 1), ('much surer', 2), ('nearly certain', 3)) # words, steps in log-odds
 
 # %% ../nbs/33_site.ipynb #32f513ce
 def page_html(
@@ -145,32 +152,31 @@ def page_html(
     weight:int # bytes to load before the first answer
 )->str:
     "The page."
-    kinds = [k for k in card.labels if k != OTHER]
-    bears = {*KINDS} <= {*kinds}
+    bears = {*KINDS} <= {*card.labels}
     settings = dict(maxBytes=MAX_BYTES, maxPixels=MAX_PIXELS, heic=heic, weight=weight, bears=bears)
     words = dict(
-        title='Which bears are in your picture?' if bears else 'What is in your picture?',
-        sentence=f'A model looks for {in_words([named(k, card) for k in kinds])}: ' + ('one, several, or none.' if card.multi_label else 'one of them.'),
-        formats='JPEG, PNG, WebP, HEIC and others' if heic else 'JPEG, PNG, WebP and others', megabytes=str(MAX_BYTES//2**20),
-        policy=POLICY, settings=json.dumps(settings), words='|'.join(w for w, _ in SURENESS), least=str(SURENESS[0][1]), most=str(SURENESS[-1][1]),
-        footer=f'Model {card.name or "without a name"}, made by bearclf {card.version}; it can be wrong.')
+        title='Which bears are in your picture?' if bears else 'What is in your picture?', sentence=_sentence(card),
+        formats=f'JPEG, PNG, WebP{", HEIC" if heic else ""} and others', megabytes=MAX_BYTES//2**20,
+        least=SURENESS[0][1], most=SURENESS[-1][1], words='|'.join(w for w, _ in SURENESS),
+        model=card.name or 'without a name', version=card.version, policy=POLICY, settings=json.dumps(settings))
     template = string.Template((WEB/'index.html').read_text(encoding='utf-8'))
-    return template.substitute({k: html.escape(v) for k, v in words.items()}, examples=_example_row(names))
+    return template.substitute({k: html.escape(str(v)) for k, v in words.items()}, examples=_example_row(names))
+
+def _sentence(card):
+    "What the model looks for."
+    kinds = in_words([named(k, card) for k in card.labels if k != OTHER])
+    return f'A model looks for {kinds}: ' + ('one, several, or none.' if card.multi_label else 'one of them.')
 
 # %% ../nbs/33_site.ipynb #c19b5dd0
 def _manifest(title):
-    icons = [dict(src=f'icon-{n}.png', sizes=f'{n}x{n}', type='image/png', purpose=p) for n in (192, 512) for p in ('any', 'maskable')]
-    return dict(name=title, short_name='bearclf', start_url='./', scope='./', display='standalone', background_color='#f3f5f8',
-                theme_color='#f3f5f8', icons=icons)
+    icons = [dict(src=f'icon-{n}.png', sizes=f'{n}x{n}', type='image/png', purpose=p)
+             for n in (192, 512) for p in ('any', 'maskable')]
+    return dict(name=title, short_name='bearclf', start_url='./', scope='./', display='standalone',
+                background_color='#f3f5f8', theme_color='#f3f5f8', icons=icons)
 
-def _png(im):
+def _encoded(im, format):
     f = io.BytesIO()
-    im.save(f, 'PNG', optimize=True)
-    return f.getvalue()
-
-def _jpeg(im):
-    f = io.BytesIO()
-    im.save(f, 'JPEG', quality=85)
+    im.save(f, format, quality=85, optimize=True)
     return f.getvalue()
 
 def icon(
@@ -183,9 +189,9 @@ def icon(
     return im.crop((left, top, left + s, top + s)).resize((side, side), Image.LANCZOS)
 
 # %% ../nbs/33_site.ipynb #081a9be8
-def _packed(content): return gzip.compress(content, 9, mtime=0)
+_WASM = 'runtime/ort-wasm-simd-threaded.wasm'
 
-def _card_json(card): return json.dumps(card.to_dict(), ensure_ascii=False).encode()
+def _packed(content): return gzip.compress(content, 9, mtime=0)
 
 # %% ../nbs/33_site.ipynb #d53321c4
 def _keepers(files):
@@ -193,7 +199,8 @@ def _keepers(files):
     version = hashlib.sha256()
     for name in sorted(files): version.update(name.encode() + hashlib.sha256(files[name]).digest())
     kept = ['./', *sorted(f for f in files if not f.startswith('heic/') and f not in ('index.html', 'sw.js'))]
-    return ''.join(f'const {k} = {json.dumps(v)}\n' for k, v in dict(FILES=kept, VERSION=version.hexdigest()[:12], POLICY=POLICY).items()).encode()
+    values = dict(FILES=kept, VERSION=version.hexdigest()[:12], POLICY=POLICY)
+    return ''.join(f'const {k} = {json.dumps(v)}\n' for k, v in values.items()).encode()
 
 # %% ../nbs/33_site.ipynb #ffc091f3
 def site_files(
@@ -202,27 +209,28 @@ def site_files(
 )->dict: # place in the site -> content
     "All files of a site. `ModelError` if the model can't be used, `BearclfError` if the runtime can't be had."
     classifier = Classifier(model)
-    card, wasm = classifier.card, 'runtime/ort-wasm-simd-threaded.wasm'
     files = runtime_files(runtime)
-    files |= {wasm + '.gz': _packed(files.pop(wasm)), 'model.onnx.gz': _packed(classifier.file.read_bytes()), 'card.json': _card_json(card)}
-    weight = sum(len(files[f]) for f in (wasm + '.gz', 'model.onnx.gz', 'card.json'))
-    drawings = examples(card)
-    page = page_html(card, list(drawings), 'heic/libheif-bundle.mjs' in files, weight)
-    files |= {f'examples/{i}.jpg': _jpeg(im) for i, im in enumerate(drawings.values())}
-    files |= {f'icon-{n}.png': _png(icon(n)) for n in (192, 512)}
-    files |= {f.name: f.read_bytes() for f in sorted(WEB.iterdir()) if f.suffix in ('.css', '.js')}
+    heavy = {_WASM + '.gz': _packed(files.pop(_WASM)), 'model.onnx.gz': _packed(classifier.file.read_bytes())}
+    drawings = examples(classifier.card)
+    page = page_html(classifier.card, list(drawings), 'heic/libheif-bundle.js' in files, sum(map(len, heavy.values())))
+    files |= heavy | {f.name: f.read_bytes() for f in sorted(WEB.iterdir()) if f.suffix in ('.css', '.js')}
+    files |= {f'examples/{i}.jpg': _encoded(im, 'JPEG') for i, im in enumerate(drawings.values())}
+    files |= {f'icon-{n}.png': _encoded(icon(n), 'PNG') for n in (192, 512)}
     title = html.unescape(page.partition('<title>')[2].partition('</title>')[0])
-    files |= {'index.html': page.encode(), 'manifest.webmanifest': json.dumps(_manifest(title)).encode()}
+    files |= {'index.html': page.encode(), 'manifest.webmanifest': json.dumps(_manifest(title)).encode(),
+              'card.json': json.dumps(classifier.card.to_dict(), ensure_ascii=False).encode()}
     return files | {'files.js': _keepers(files)}
 
 # %% ../nbs/33_site.ipynb #5694c731
 def _check_place(out):
     "`BearclfError` if a site can't be put at `out`."
-    if not out.parent.is_dir(): raise BearclfError(f'There is no folder {shown(out.parent)} to make {shown(out.name)} in; make it first.')
-    if os.path.lexists(out) and not out.is_dir(): raise BearclfError(f'{shown(out)} is a file; give the name of a folder.')
-    if not os.access(out.parent, os.W_OK): raise BearclfError(f'The folder {shown(out.parent)} may not be written to by you.')
+    parent = out.parent
+    if not parent.is_dir():
+        raise BearclfError(f'There is no folder {shown(parent)} to make {shown(out.name)} in; make it first.')
+    if out.exists() and not out.is_dir(): raise BearclfError(f'{shown(out)} is a file; give the name of a folder.')
+    if not os.access(parent, os.W_OK): raise BearclfError(f'The folder {shown(parent)} may not be written to by you.')
     if out.is_dir() and any(out.iterdir()) and not ((out/'files.js').is_file() and (out/'card.json').is_file()):
-        raise BearclfError(f'{shown(out)} holds something that is no site of bearclf; give another folder, or empty it.')
+        raise BearclfError(f'{shown(out)} holds what is no site of bearclf; give another folder, or empty it.')
 
 # %% ../nbs/33_site.ipynb #52c6c4ab
 def _replace(out, files):
@@ -241,7 +249,8 @@ def build_site(
     model:str|Path|None=None, # an ONNX file with a card, as `bearclf train` writes it; the model that ships if None
     runtime:str|Path|None=None # a folder that has onnxruntime-web; it is fetched by npm if None
 )->dict: # place in the site -> its size in bytes
-    "Write a page that runs the model in the browser. `ModelError` or `BearclfError`, one sentence, if it can't be made; nothing is left half-written."
+    """Write a page that runs the model in the browser. `ModelError` or `BearclfError`, one sentence, if it can't;
+    nothing is left half-written."""
     out = Path(os.path.realpath(out))
     _check_place(out)
     files = site_files(model, runtime)
@@ -259,6 +268,7 @@ def site(
     sizes = build_site(args.out, args.model, args.runtime)
     first = sum(n for name, n in sizes.items() if not name.startswith(_LATER))
     print(f'The page is in {shown(args.out)}: {len(sizes)} files; a first visit loads {first/1e6:.1f} MB.')
-    if 'heic/libheif-bundle.mjs' not in sizes: print('HEIC pictures open only where the browser can (Safari): libheif-js was not in that folder.')
+    if 'heic/libheif-bundle.js' not in sizes:
+        print('HEIC pictures open only where the browser can (Safari): libheif-js was not in that folder.')
     print(f'Put the folder on any web space, or see it here: python -m http.server --directory {shown(args.out)}')
     return 0

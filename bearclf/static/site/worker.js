@@ -1,10 +1,10 @@
 // A thread of its own, so that the page never stalls: it holds the model, opens pictures and answers one after another.
-import * as ort from './runtime/ort.wasm.bundle.min.mjs'
+import * as ort from './runtime/ort.wasm.bundle.min.js'
 import {draft, predict, reduced} from './infer.js'
 import {open, Refusal} from './pictures.js'
 
 const SIDE = 480 // pixels: the longer side of a picture as the page shows it
-let limits, card, session
+let limits, card, session, asked = false
 
 // The bytes at `url`, unpacked if they came packed; `count` is told how many came.
 async function fetched(url, count) {
@@ -23,8 +23,8 @@ async function start(settings) {
   card = JSON.parse(new TextDecoder().decode(text))
   Object.assign(ort.env.wasm, {numThreads: 1, wasmBinary: wasm})
   session = await ort.InferenceSession.create(new Uint8Array(model), {executionProviders: ['wasm'], logSeverityLevel: 4})
-  await run(new Float32Array(3*card.size[0]*card.size[1])) // the first run is slow
   postMessage({ready: true, card})
+  setTimeout(() => asked || run(new Float32Array(3*card.size[0]*card.size[1])), 100) // the first run is slow: it need not be a picture's
 }
 
 // What the network says of one tensor.
@@ -37,7 +37,7 @@ async function run(pixels) {
 // A decoder of HEIC for browsers that have none of their own, fetched when the first such picture comes.
 let libheif
 async function heic(bytes) {
-  try { libheif ??= (await import('./heic/libheif-bundle.mjs')).default() }
+  try { libheif ??= (await import('./heic/libheif-bundle.js')).default() }
   catch { throw new Refusal('The decoder of HEIC pictures can not be fetched; is there a network?') }
   const images = new libheif.HeifDecoder().decode(bytes), image = images.find(o => o.is_primary()) ?? images[0]
   if (!image) throw new Refusal('This file is damaged or cut short.')
@@ -52,9 +52,8 @@ async function heic(bytes) {
 async function look(file) {
   const {kind, bitmap} = await open(file, {...limits, heic: limits.heic && heic})
   try {
-    const thumbnail = await small(bitmap)
     const picture = reduced(bitmap, kind === 'jpeg' ? draft(bitmap.width, bitmap.height) : 1)
-    return {thumbnail, ...await predict(picture, card, run)}
+    return {...await predict(picture, card, run), thumbnail: await small(bitmap)}
   } finally { bitmap.close() }
 }
 
@@ -71,6 +70,7 @@ async function small(bitmap) {
 onmessage = async ({data: {settings, id, file}}) => {
   if (settings) return start(settings).catch(e => postMessage({failed: e.message}))
   const begun = performance.now()
+  asked = true
   try { postMessage({id, ...await look(file), seconds: (performance.now() - begun)/1000}) }
   catch (e) { postMessage({id, error: e instanceof Refusal ? e.message : `This file could not be looked at (${e.message}).`}) }
 }
