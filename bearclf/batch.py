@@ -33,7 +33,8 @@ def check_table(
     if is_picture(path) or path.suffix.lower() == '.onnx':
         raise DataError(f'{shown(path)} has the name of a picture or a model; give the table another name, such as bears.csv.')
     if not path.is_file(): return
-    try: head = path.open('rb').readline(10_000)
+    try:
+        with open(path, 'rb') as f: head = f.readline(10_000)
     except OSError as e: raise DataError(f'{shown(path)} can not be read ({e.strerror}).') from None
     if head and not (head.startswith(b'file,labels,') and head.rstrip().endswith(b',error')):
         raise DataError(f'{shown(path)} is there already and is no table of bearclf predict; give another name, or move it away.')

@@ -82,9 +82,20 @@ class Duplicates(NamedTuple):
     files:list[Path]
     labels:list[str]
 
+# %% ../nbs/15_checks.ipynb #03182db8
+class _Listing:
+    "A report that is shown as one line, its `_head`, and below it its `_lines`, pairs (what, details)."
+    def __str__(self): return '\n'.join([self._head()] + [f'  {what}: {line}' for what, line in self._lines()])
+
+    __repr__ = __str__
+
+    def _repr_html_(self):
+        rows = ''.join(f'<tr><td>{what}</td><td>{html.escape(line)}</td></tr>' for what, line in self._lines())
+        return f'<p>{html.escape(self._head())}</p>' + (f'<table>{rows}</table>' if rows else '')
+
 # %% ../nbs/15_checks.ipynb #8bd18073
 @dataclass(repr=False)
-class Report:
+class Report(_Listing):
     "What `verify` found."
     path:Path
     checked:int = 0                                             # pictures
@@ -120,14 +131,6 @@ class Report:
         return (f'{self.checked} pictures in {shown(self.path)}: unreadable {len(self.unreadable)}, too small {len(self.small)}, '
                 f'groups of exact duplicates {len(self.exact)}, of near duplicates {len(self.near)} '
                 f'(across labels {len(self.across)}), files that are no pictures {len(self.not_pictures)}')
-
-    def __str__(self): return '\n'.join([self._head()] + [f'  {what}: {line}' for what, line in self._lines()])
-
-    __repr__ = __str__
-
-    def _repr_html_(self):
-        rows = ''.join(f'<tr><td>{what}</td><td>{html.escape(line)}</td></tr>' for what, line in self._lines())
-        return f'<p>{html.escape(self._head())}</p>' + (f'<table>{rows}</table>' if rows else '')
 
 # %% ../nbs/15_checks.ipynb #406040f4
 def _check(file):
@@ -204,7 +207,7 @@ class Copy(NamedTuple):
 
 # %% ../nbs/15_checks.ipynb #a164481f
 @dataclass(repr=False)
-class Deduped:
+class Deduped(_Listing):
     "What `dedupe` did."
     path:Path
     checked:int = 0                                         # pictures
@@ -230,14 +233,6 @@ class Deduped:
         moved = sum(c.moved is not None for c in self.copies)
         return (f'{self.checked} pictures in {shown(self.path)}: copies set aside {moved}, photographs under two labels {len(self.across)}, '
                 f'unreadable {len(self.unreadable)}')
-
-    def __str__(self): return '\n'.join([self._head()] + [f'  {what}: {line}' for what, line in self._lines()])
-
-    __repr__ = __str__
-
-    def _repr_html_(self):
-        rows = ''.join(f'<tr><td>{what}</td><td>{html.escape(line)}</td></tr>' for what, line in self._lines())
-        return f'<p>{html.escape(self._head())}</p>' + (f'<table>{rows}</table>' if rows else '')
 
 # %% ../nbs/15_checks.ipynb #ea1b8029
 class _Look(NamedTuple):

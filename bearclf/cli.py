@@ -17,6 +17,17 @@ from .data import check_trainable, read_labels
 from .drawn import sample_images
 from .pictures import BearclfError, check_writable
 
+# %% ../nbs/34_cli.ipynb #860f286a
+def _command(commands, name, function, summary, example, notes=''):
+    "The parser of a command that `function` carries out, among the `commands` of the main parser."
+    p = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + '.' + notes,
+                            epilog=f'example:\n  {example}', formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.set_defaults(function=function)
+    return p
+
+def _add_model(p):
+    p.add_argument('--model', metavar='FILE', help='a model file from `bearclf train` (default: the one that ships)')
+
 # %% ../nbs/34_cli.ipynb #481783bd
 def predict(args):
     "Classify files and folders; 1 if any could not be read."
@@ -31,30 +42,69 @@ def predict(args):
         else: print(r.file, r.prediction, sep='\t')
     return int(failed > 0)
 
-# %% ../nbs/34_cli.ipynb #51649553
+# %% ../nbs/34_cli.ipynb #b59481b4
+def _predict_args(commands):
+    p = _command(commands, 'predict', predict, 'say which kinds of bear are in pictures',
+                 'bearclf predict holiday/ bear.jpg --csv bears.csv',
+                 '\nOne line a picture: its path, a tab, the labels found with their probabilities.'
+                 '\nExit code 1 if a picture could not be read.')
+    p.add_argument('paths', nargs='+', metavar='FILES_OR_FOLDERS',
+                   help='pictures, or folders that are searched for pictures')
+    _add_model(p)
+    output = p.add_mutually_exclusive_group()
+    output.add_argument('--csv', metavar='FILE',
+                        help='write a table: file, labels, the probability of each label, error')
+    output.add_argument('--json', action='store_true', help='print one JSON object a line')
+
+# %% ../nbs/34_cli.ipynb #83131306
+def _trainer():
+    "`bearclf.train.train`, or one sentence on what has to be installed for it."
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            from bearclf.train import train
+            return train
+    except ModuleNotFoundError as e:
+        raise BearclfError(f'Training needs the package {e.name}, which is not installed; '
+                           "install it with: pip install 'bearclf[train]'") from None
+    except (ImportError, OSError, RuntimeError) as e: # such as torch and torchvision of different builds
+        raise BearclfError(f"The packages for training do not fit together ({' '.join(str(e).split())[:200]}); "
+                           "install them anew, in a new environment, with: pip install 'bearclf[train]'") from None
+
+# %% ../nbs/34_cli.ipynb #30d5d88d
 def train(args):
     "Train on a folder of labelled pictures and write a model file; 130 if Ctrl-C ended it early."
     from bearclf.inference import Classifier
     out = check_writable(args.out)
-    if out.exists(): raise BearclfError(f"{out} exists already; give another name with --out, or move it away.")
-    if args.epochs < 1: raise BearclfError(f"--epochs is {args.epochs}; give 1 or more.")
-    if args.folds < 0 or args.folds == 1: raise BearclfError(f"--folds is {args.folds}; give 2 or more, or 0 to hold a fifth aside.")
+    if out.exists(): raise BearclfError(f'{out} exists already; give another name with --out, or move it away.')
+    if args.epochs < 1: raise BearclfError(f'--epochs is {args.epochs}; give 1 or more.')
+    if args.folds < 0 or args.folds == 1:
+        raise BearclfError(f'--folds is {args.folds}; give 2 or more, or 0 to hold a fifth aside.')
     check_trainable(read_labels(args.images), single=args.single)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            from bearclf.train import train as train_model
-    except ModuleNotFoundError as e:
-        raise BearclfError(f"Training needs the package {e.name}, which is not installed; install it with: pip install 'bearclf[train]'") from None
-    except (ImportError, OSError, RuntimeError) as e: # such as torch and torchvision of different builds
-        raise BearclfError(f"The packages for training do not fit together ({' '.join(str(e).split())[:200]}); "
-                           "install them anew, in a new environment, with: pip install 'bearclf[train]'") from None
+    train_model = _trainer()
     with redirect_stdout(sys.stderr), warnings.catch_warnings(): # progress is not the result
         warnings.simplefilter('ignore') # of torch and fastai among themselves
-        scores = train_model(args.images, out, arch=args.arch, epochs=args.epochs, single=args.single, folds=args.folds,
-                                   command=args.command_line)
+        scores = train_model(args.images, out, arch=args.arch, epochs=args.epochs, single=args.single,
+                             folds=args.folds, command=args.command_line)
     print(scores.round(3).to_string())
     return 130 if Classifier(out).card.stopped_early else 0
+
+# %% ../nbs/34_cli.ipynb #ef65d388
+def _train_args(commands):
+    p = _command(commands, 'train', train, 'train a model on a folder of labelled pictures',
+                 'bearclf train images --out mine.onnx',
+                 '\nEach folder in IMAGES is a label; IMAGES/labels.csv (file,labels) names pictures'
+                 "\nwith several labels or none. A fifth is held aside; the model's scores on it are"
+                 "\nprinted. Ctrl-C leaves the best model so far. Needs pip install 'bearclf[train]'.")
+    p.add_argument('images', metavar='IMAGES', help='the folder')
+    p.add_argument('--arch', default='tf_efficientnet_lite0', metavar='NAME',
+                   help='backbone, by its name in timm or torchvision (default: %(default)s)')
+    p.add_argument('--epochs', type=int, default=6, metavar='N',
+                   help='passes over the views of the pictures (default: %(default)s)')
+    p.add_argument('--single', action='store_true', help='exactly one label a picture, in place of any number')
+    p.add_argument('--folds', type=int, default=0, metavar='K',
+                   help='cross-validate K times, then train on all pictures: slower, and a better model')
+    p.add_argument('--out', default='model.onnx', metavar='MODEL', help='the file to write (default: %(default)s)')
 
 # %% ../nbs/34_cli.ipynb #c9fced52
 def verify_images(args):
@@ -63,11 +113,24 @@ def verify_images(args):
     print(report)
     return int(not report.ok)
 
+# %% ../nbs/34_cli.ipynb #9a50014a
+def _verify_args(commands):
+    p = _command(commands, 'verify', verify_images,
+                 'check a folder of pictures, and move away those that cannot be used', 'bearclf verify images',
+                 '\nUnreadable and tiny pictures go to IMAGES_set_aside; nothing is deleted.'
+                 '\nDuplicates are reported. Exit code 1 if anything was found.')
+    p.add_argument('images', metavar='IMAGES', help='the folder')
+
 # %% ../nbs/34_cli.ipynb #4f72abe4
 def sample(args):
     "Draw a small set of pictures."
     print(sample_images(args.dest))
     return 0
+
+# %% ../nbs/34_cli.ipynb #bee1d717
+def _sample_args(commands):
+    p = _command(commands, 'sample', sample, 'draw a small set of pictures to try things on', 'bearclf sample drawn')
+    p.add_argument('dest', metavar='DEST', help='the folder to make')
 
 # %% ../nbs/34_cli.ipynb #67b9d779
 def info(args):
@@ -76,6 +139,12 @@ def info(args):
     print(json.dumps(Classifier(args.model).card.to_dict(), indent=1))
     return 0
 
+# %% ../nbs/34_cli.ipynb #1b6eb00f
+def _info_args(commands):
+    p = _command(commands, 'info', info, "print a model's card: labels, thresholds, data, scores",
+                 'bearclf info mine.onnx')
+    p.add_argument('model', nargs='?', metavar='MODEL', help='a model file (default: the one that ships)')
+
 # %% ../nbs/34_cli.ipynb #96fd5ca8
 def app(args):
     "Serve the page until Ctrl-C."
@@ -83,12 +152,33 @@ def app(args):
     serve(args.host, args.port, browser=args.browser, model=args.model)
     return 0
 
+# %% ../nbs/34_cli.ipynb #5141a4e4
+def _app_args(commands):
+    p = _command(commands, 'app', app, 'open a page where pictures are dropped and answered', 'bearclf app --port 8000',
+                 '\nServes the page to browsers until Ctrl-C. Nothing that is uploaded is stored.')
+    p.add_argument('--host', default='localhost', metavar='ADDRESS',
+                   help='address to listen at; 0.0.0.0 lets other machines in (default: %(default)s)')
+    p.add_argument('--port', type=int, default=8866, metavar='PORT', help='(default: %(default)s)')
+    p.add_argument('--no-browser', dest='browser', action='store_false', help='only print the address')
+    _add_model(p)
+
 # %% ../nbs/34_cli.ipynb #13254d98
 def dedupe_images(args):
     "Set copies of pictures aside; 1 if something is left for a person to do."
     report = dedupe(args.images, args.distance)
     print(report)
     return int(not report.ok)
+
+# %% ../nbs/34_cli.ipynb #84ae84aa
+def _dedupe_args(commands):
+    p = _command(commands, 'dedupe', dedupe_images, 'move away near-duplicates, the best copy stays',
+                 'bearclf dedupe images',
+                 '\nCopies go to IMAGES_set_aside; nothing is deleted. What lies under two labels is'
+                 '\nreported and left for you to decide. Exit code 1 then, or if a picture could not be'
+                 '\nread or moved.')
+    p.add_argument('images', metavar='IMAGES', help='the folder')
+    p.add_argument('--distance', type=int, default=DEDUPE_DISTANCE, metavar='N',
+                   help='bits, of 64, in which copies may differ, 0 to 31 (default: %(default)s)')
 
 # %% ../nbs/34_cli.ipynb #9dcb3214
 def download_photographs(args):
@@ -107,72 +197,34 @@ def download_photographs(args):
     if res.trouble: raise BearclfError(res.trouble)
     return int(not res.ok)
 
-# %% ../nbs/34_cli.ipynb #a4ad251d
-def credits_page(args):
-    "Write the page that names the photographers."
-    from bearclf.manifest import write_credits
-    print(write_credits(args.images, args.out))
-    return 0
+# %% ../nbs/34_cli.ipynb #a8c1d1b8
+_DOWNLOAD_NOTES = """
+One folder a word below DEST, and a line in DEST/manifest.jsonl for each photograph:
+photographer, licence, page. Stop it as you like; the same command goes on. At most
+12 are fetched at a time, from Wikimedia 2. In the end the set is checked, as by
+bearclf verify. Exit code 1 if a word found nothing, or photographs were refused
+or set aside.
 
-# %% ../nbs/34_cli.ipynb #d9a03049
-def _parser():
-    parser = argparse.ArgumentParser(prog='bearclf', description='Tell which kinds of bear are in photographs: black bear, grizzly, teddy, several '
-                                     'at once, or none.', epilog='bearclf COMMAND --help shows an example of each.')
-    parser.add_argument('--version', action='version', version=f'bearclf {__version__}')
-    commands = parser.add_subparsers(metavar='COMMAND', required=True)
-    def command(name, function, summary, example, notes=''):
-        p = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + '.' + notes,
-                                epilog=f'example:\n  {example}', formatter_class=argparse.RawDescriptionHelpFormatter)
-        p.set_defaults(function=function)
-        return p
+sources:
+  flickr       needs a key, free: https://www.flickr.com/services/apps/create/; as --key and
+               --secret, as FLICKR_KEY and FLICKR_SECRET, or in ~/.config/bearclf/config.ini:
+               [flickr], key = ..., secret = ...
+  wikimedia    Wikimedia Commons
+  openverse    an index of Creative Commons photographs; 100 an hour, so ask again later
+  inaturalist  living things by exact name: "Ursus americanus", "American black bear"
+licences: cc (all of Creative Commons and public domain), any, or names:
+  cc0 pdm by by-sa by-nc by-nd by-nc-sa by-nc-nd"""
 
-    p = command('predict', predict, 'say which kinds of bear are in pictures', 'bearclf predict holiday/ bear.jpg --csv bears.csv',
-                '\nOne line a picture: its path, a tab, the labels found with their probabilities.\nExit code 1 if a picture could not be read.')
-    p.add_argument('paths', nargs='+', metavar='FILES_OR_FOLDERS', help='pictures, or folders that are searched for pictures')
-    p.add_argument('--model', metavar='FILE', help='a model file from `bearclf train` (default: the one that ships)')
-    output = p.add_mutually_exclusive_group()
-    output.add_argument('--csv', metavar='FILE', help='write a table: file, labels, the probability of each label, error')
-    output.add_argument('--json', action='store_true', help='print one JSON object a line')
-
-    p = command('train', train, 'train a model on a folder of labelled pictures', 'bearclf train images --out mine.onnx',
-                '\nEach folder in IMAGES is a label; IMAGES/labels.csv (file,labels) names pictures\nwith several labels or none. A fifth is held aside; '
-                "the model's scores on it are\nprinted. Ctrl-C leaves the best model so far. Needs pip install 'bearclf[train]'.")
-    p.add_argument('images', metavar='IMAGES', help='the folder')
-    p.add_argument('--arch', default='tf_efficientnet_lite0', metavar='NAME', help='backbone, by its name in timm or torchvision (default: %(default)s)')
-    p.add_argument('--epochs', type=int, default=6, metavar='N', help='passes over the views of the pictures (default: %(default)s)')
-    p.add_argument('--single', action='store_true', help='exactly one label a picture, in place of any number')
-    p.add_argument('--folds', type=int, default=0, metavar='K', help='cross-validate K times, then train on all pictures: slower, and a better model')
-    p.add_argument('--out', default='model.onnx', metavar='MODEL', help='the file to write (default: %(default)s)')
-
-    p = command('app', app, 'open a page where pictures are dropped and answered', 'bearclf app --port 8000',
-                '\nServes the page to browsers until Ctrl-C. Nothing that is uploaded is stored.')
-    p.add_argument('--host', default='localhost', metavar='ADDRESS', help='address to listen at; 0.0.0.0 lets other machines in (default: %(default)s)')
-    p.add_argument('--port', type=int, default=8866, metavar='PORT', help='(default: %(default)s)')
-    p.add_argument('--no-browser', dest='browser', action='store_false', help='only print the address')
-    p.add_argument('--model', metavar='FILE', help='a model file from `bearclf train` (default: the one that ships)')
-    p = command('verify', verify_images, 'check a folder of pictures, and move away those that cannot be used', 'bearclf verify images',
-                '\nUnreadable and tiny pictures go to IMAGES_set_aside; nothing is deleted.\nDuplicates are reported. Exit code 1 if anything was found.')
-    p.add_argument('images', metavar='IMAGES', help='the folder')
-    p = command('dedupe', dedupe_images, 'move away near-duplicates, the best copy stays', 'bearclf dedupe images',
-                '\nCopies go to IMAGES_set_aside; nothing is deleted. What lies under two labels is\nreported and left for you to decide. Exit code 1 then, '
-                'or if a picture could not be\nread or moved.')
-    p.add_argument('images', metavar='IMAGES', help='the folder')
-    p.add_argument('--distance', type=int, default=DEDUPE_DISTANCE, metavar='N', help='bits, of 64, in which copies may differ, 0 to 31 (default: %(default)s)')
-    p = command('download', download_photographs, 'fetch photographs for search words from a photo service',
-                'bearclf download "black bear" grizzly "teddy bear" -n 100',
-                '\nOne folder a word below DEST, and a line in DEST/manifest.jsonl for each photograph:\nphotographer, licence, page. '
-                'Stop it as you like; the same command goes on. At most\n12 are fetched at a time, from Wikimedia 2. In the end the set is checked, as by\n'
-                'bearclf verify. Exit code 1 if a word found nothing, or photographs were refused\nor set aside.\n\n'
-                'sources:\n  flickr       needs a key, free: https://www.flickr.com/services/apps/create/; as --key and\n'
-                '               --secret, as FLICKR_KEY and FLICKR_SECRET, or in ~/.config/bearclf/config.ini:\n'
-                '               [flickr], key = ..., secret = ...\n'
-                '  wikimedia    Wikimedia Commons\n  openverse    an index of Creative Commons photographs; 100 an hour, so ask again later\n'
-                '  inaturalist  living things by exact name: "Ursus americanus", "American black bear"\n'
-                'licences: cc (all of Creative Commons and public domain), any, or names:\n  cc0 pdm by by-sa by-nc by-nd by-nc-sa by-nc-nd')
+# %% ../nbs/34_cli.ipynb #25751e63
+def _download_args(commands):
+    p = _command(commands, 'download', download_photographs,
+                 'fetch photographs for search words from a photo service',
+                 'bearclf download "black bear" grizzly "teddy bear" -n 100', _DOWNLOAD_NOTES)
     p.usage = ('%(prog)s WORD [WORD ...] [-n N] [--source NAME] [--dest DEST]\n'
                '       [--license NAME [NAME ...]] [--size SIZE] [--key KEY --secret SECRET]')
     p.add_argument('words', nargs='+', metavar='WORD', help='a search word; quote it if it has spaces')
-    p.add_argument('-n', type=int, default=170, metavar='N', help='photographs wanted for each word (default: %(default)s)')
+    p.add_argument('-n', type=int, default=170, metavar='N',
+                   help='photographs wanted for each word (default: %(default)s)')
     p.add_argument('--source', metavar='NAME', help='see above (default: flickr if there is a key, else wikimedia)')
     p.add_argument('--dest', default='images', metavar='DEST', help='the folder of the set (default: %(default)s)')
     p.add_argument('--license', nargs='+', default='cc', metavar='NAME', help='see above (default: %(default)s)')
@@ -180,24 +232,38 @@ def _parser():
                    help='small (320 pixels at most), medium (640), large (1024) or original (default: %(default)s)')
     p.add_argument('--key', metavar='KEY', help='for Flickr')
     p.add_argument('--secret', metavar='SECRET', help='for Flickr')
-    p = command('credits', credits_page, 'write a page with photographer, licence and link of every photograph', 'bearclf credits images',
-                '\nThe licences that ask for a name are kept by putting this page where the photographs go.')
+
+# %% ../nbs/34_cli.ipynb #a4ad251d
+def credits_page(args):
+    "Write the page that names the photographers."
+    from bearclf.manifest import write_credits
+    print(write_credits(args.images, args.out))
+    return 0
+
+# %% ../nbs/34_cli.ipynb #d3f82a0e
+def _credits_args(commands):
+    p = _command(commands, 'credits', credits_page,
+                 'write a page with photographer, licence and link of every photograph', 'bearclf credits images',
+                 '\nThe licences that ask for a name are kept by putting this page where the photographs go.')
     p.add_argument('images', metavar='IMAGES', help='a folder that bearclf download filled')
     p.add_argument('--out', metavar='FILE', help='the page (default: IMAGES/credits.html)')
-    p = command('sample', sample, 'draw a small set of pictures to try things on', 'bearclf sample drawn')
-    p.add_argument('dest', metavar='DEST', help='the folder to make')
-    p = command('info', info, "print a model's card: labels, thresholds, data, scores", 'bearclf info mine.onnx')
-    p.add_argument('model', nargs='?', metavar='MODEL', help='a model file (default: the one that ships)')
+
+# %% ../nbs/34_cli.ipynb #d9a03049
+_COMMANDS = [_predict_args, _train_args, _app_args, _verify_args, _dedupe_args, _download_args, _credits_args,
+             _sample_args, _info_args] # in the order of --help
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog='bearclf', description='Tell which kinds of bear are in photographs: black bear, grizzly, teddy, '
+        'several at once, or none.', epilog='bearclf COMMAND --help shows an example of each.')
+    parser.add_argument('--version', action='version', version=f'bearclf {__version__}')
+    commands = parser.add_subparsers(metavar='COMMAND', required=True)
+    for add_args in _COMMANDS: add_args(commands)
     return parser
 
-# %% ../nbs/34_cli.ipynb #7fb85517
-def main(
-    argv:list=None # the arguments; those of the process when None
-)->int: # the exit code
-    "The `bearclf` command."
-    argv = sys.argv[1:] if argv is None else argv
-    args = _parser().parse_args(argv)
-    args.command_line = shlex.join(['bearclf', *argv])
+# %% ../nbs/34_cli.ipynb #c11c2cf7
+def _exit_code(args):
+    "Do what `args` say, as far as it goes: the exit code."
     try:
         if hasattr(sys.stdout, 'reconfigure'): # a file's name, whatever its bytes
             sys.stdout.reconfigure(encoding=None if sys.stdout.isatty() else 'utf-8', errors='surrogateescape')
@@ -213,3 +279,13 @@ def main(
     except BrokenPipeError: # the reader of our output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+
+# %% ../nbs/34_cli.ipynb #6775bd49
+def main(
+    argv:list=None # the arguments; those of the process when None
+)->int: # the exit code
+    "The `bearclf` command."
+    argv = sys.argv[1:] if argv is None else argv
+    args = _parser().parse_args(argv)
+    args.command_line = shlex.join(['bearclf', *argv])
+    return _exit_code(args)

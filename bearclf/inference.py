@@ -38,8 +38,10 @@ def _list(x, n, ok): return isinstance(x, list) and len(x) == n and all(ok(o) fo
 # %% ../nbs/30_inference.ipynb #5eb37653
 def _side(x): return isinstance(x, int) and not isinstance(x, bool) and 1 <= x <= 4096
 
-# %% ../nbs/30_inference.ipynb #3048b9ce
-def _names(x): return isinstance(x, list) and x and all(isinstance(o, str) and o.strip() and o.isprintable() for o in x) and len({*x}) == len(x)
+# %% ../nbs/30_inference.ipynb #f2e0a69f
+def _names(x):
+    ok = isinstance(x, list) and x and all(isinstance(o, str) and o.strip() and o.isprintable() for o in x)
+    return ok and len({*x}) == len(x)
 
 # %% ../nbs/30_inference.ipynb #0893dc47
 _MUST = dict( # what a card must hold: field -> (in words, test)
@@ -50,7 +52,7 @@ _MUST = dict( # what a card must hold: field -> (in words, test)
     resize=('[height, width] in pixels', lambda x: _list(x, 2, _side)),
     size=('[height, width] in pixels', lambda x: _list(x, 2, _side)))
 
-# %% ../nbs/30_inference.ipynb #76156bc3
+# %% ../nbs/30_inference.ipynb #6d58c498
 def _check_card(d):
     "What is wrong with the card `d`, in words; None if nothing is."
     if not isinstance(d, dict): return 'is not a JSON object'
@@ -61,14 +63,18 @@ def _check_card(d):
         if k not in d: return f'lacks "{k}"'
         if not ok(d[k]): return f'has "{k}" which should be {words}'
     if any(s > r for s,r in zip(d['size'], d['resize'])): return 'has a "size" which is larger than its "resize"'
-    if not d['multi_label']: return None
-    thresholds = d.get('thresholds')
+    return _check_thresholds(d.get('thresholds'), d['labels']) if d['multi_label'] else None
+
+# %% ../nbs/30_inference.ipynb #aff6fd44
+def _check_thresholds(thresholds, labels):
+    "What is wrong with `thresholds`, in words; None if nothing is."
     if not isinstance(thresholds, dict): return 'lacks "thresholds", one for each label'
     for k in thresholds:
-        if k not in d['labels']: return f'has a threshold for "{k}", which is none of its labels'
-    for k in d['labels']:
+        if k not in labels: return f'has a threshold for "{k}", which is none of its labels'
+    for k in labels:
         if k not in thresholds: return f'has no threshold for "{k}"'
-        if not (_number(thresholds[k]) and 0 <= thresholds[k] <= 1): return f'has a threshold for "{k}" which is not between 0 and 1'
+        if not (_number(thresholds[k]) and 0 <= thresholds[k] <= 1):
+            return f'has a threshold for "{k}" which is not between 0 and 1'
 
 # %% ../nbs/30_inference.ipynb #d582609e
 @dataclass(frozen=True)
@@ -86,7 +92,7 @@ class Card:
     data:dict = field(default_factory=dict)   # the photographs it was trained on: hash, number, labels
     threshold_sets:dict = field(default_factory=dict) # name -> other thresholds to choose from, each like `thresholds`
     scores:dict = field(default_factory=dict) # how well it does
-    calibration_error:dict = field(default_factory=dict) # expected calibration error `before` and `after` the probabilities were calibrated
+    calibration_error:dict = field(default_factory=dict) # expected, `before` and `after` probabilities were calibrated
     check:dict = field(default_factory=dict)  # how far the file is from the network it was made of
     stopped_early:bool = False # did Ctrl-C end its training?
     created:str = ''  # date and time
@@ -100,8 +106,11 @@ class Card:
     ):
         "Read a card. `ModelError` if it is no JSON, of a newer format, lacks a field, or contradicts itself."
         try: d = json.loads(text)
-        except (ValueError, RecursionError): raise ModelError(f'{name} has a card that is not JSON; export the model anew.') from None
-        if wrong := _check_card(d): raise ModelError(f'{name} has a card which {wrong}' + ('.' if 'update' in wrong else '; export the model anew.'))
+        except (ValueError, RecursionError):
+            raise ModelError(f'{name} has a card that is not JSON; export the model anew.') from None
+        if wrong := _check_card(d):
+            advice = '.' if 'update' in wrong else '; export the model anew.'
+            raise ModelError(f'{name} has a card which {wrong}{advice}')
         if not d['multi_label']: d['thresholds'] = {}
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k,v in d.items() if k in cls.__dataclass_fields__})
 
@@ -109,18 +118,19 @@ class Card:
         "The card as it stands in the file."
         return dict(format=CARD_FORMAT) | asdict(self)
 
-# %% ../nbs/30_inference.ipynb #23174fdd
+# %% ../nbs/30_inference.ipynb #c88dde82
 @dataclass(frozen=True, repr=False)
 class Prediction:
     "What a model sees in a picture."
     probs:dict      # label -> probability, 0 to 1, in the order of the model's labels
     thresholds:dict # label -> probability from which on it counts; empty if the most probable one is the answer
-    evidence:np.ndarray|None = field(default=None, compare=False) # (labels, rows, columns): logits of each part of the picture, if the model maps them
+    evidence:np.ndarray|None = field(default=None, compare=False) # (labels, rows, columns): logits by part, if mapped
     picture:object = field(default=None, compare=False) # as it was given, for `show`; not kept if it was an open file
 
     @property
     def labels(self)->list: # names, most probable first
-        "The labels that reach their thresholds, `other` only where no kind does; the one most probable if there are no thresholds."
+        """The labels that reach their thresholds, `other` only where no kind does.
+        The one most probable if there are no thresholds."""
         if not self.thresholds: return self._ranked()[:1]
         found = [k for k in self._ranked() if self.probs[k] >= self.thresholds[k]]
         return [k for k in found if k != OTHER] or found
@@ -129,26 +139,18 @@ class Prediction:
 
     def heatmap(self,
         label:str # one of the model's
-    )->np.ndarray: # (rows, columns) float32, 0 to 1: how much each part of the upright picture, squashed to a grid, speaks for `label`
-        """Where the evidence for `label` lies, found or not. `ModelError` if the model has no maps, `BearclfError` if it has no such label.
+    )->np.ndarray: # (rows, columns) float32, 0 to 1: how much each part of the upright picture speaks for `label`
+        """Where the evidence for `label` lies, found or not, on a grid to which the picture is squashed.
+        `ModelError` if the model has no maps, `BearclfError` if it has no such label.
         Class activation maps: Zhou et al., 2016, arXiv:1512.04150."""
-        if label not in self.probs: raise BearclfError(f'There is no label "{label}"; the labels are {", ".join(self.probs)}.')
-        if self.evidence is None: raise ModelError('This model does not say where it sees what; train one with this bearclf.')
-        e = self.evidence if self.thresholds else self.evidence - np.logaddexp.reduce(self.evidence, 0)
-        p = np.exp(-np.logaddexp(0, -e)) if self.thresholds else np.exp(e)
-        return p[list(self.probs).index(label)].astype(np.float32)
+        return _heatmap(self, label)
 
     def show(self,
         *labels:str # whose maps to draw; those found if none are named
     )->Image.Image: # RGB, one panel a label, at most 448 pixels high
-        "The picture with the `heatmap` of each label drawn over it: dimmed where nothing speaks for the label. Raises what `heatmap` raises."
-        if self.picture is None: raise BearclfError('The picture came as an open file, which is not kept; give `predict` a path or bytes, or a PIL image.')
-        im = open_picture(self.picture, at_least=_PANEL)
-        im.thumbnail((2*_PANEL, _PANEL))
-        panels = [_overlay(im, self.heatmap(label), f'{label} {self.probs[label]:.2f}') for label in labels or self.labels]
-        strip = Image.new('RGB', (sum(p.width for p in panels) or im.width, im.height))
-        for i,panel in enumerate(panels or [im]): strip.paste(panel, (i*im.width, 0))
-        return strip
+        """The picture with the `heatmap` of each label drawn over it: dimmed where nothing speaks for the label.
+        Raises what `heatmap` raises."""
+        return _strip(self, labels or self.labels)
 
     def to_dict(self)->dict: # of plain values
         "For JSON: labels, probabilities and thresholds."
@@ -162,13 +164,18 @@ class Prediction:
 
     def __repr__(self): return f'<Prediction: {self}>'
 
-    def _repr_html_(self):
-        head = ''.join(f'<th scope="col" style="text-align:left">{o}</th>' for o in ('label', 'probability', 'threshold', ''))
-        rows = ''.join(_row(k, self.probs[k], self.thresholds.get(k), k in self.labels) for k in self._ranked())
-        return f'<table><caption style="text-align:left">{html.escape(str(self))}</caption><tr>{head}</tr>{rows}</table>'
+    def _repr_html_(self): return _table(self)
 
-# %% ../nbs/30_inference.ipynb #fa06fb97
-_PANEL = 448 # height in pixels
+# %% ../nbs/30_inference.ipynb #9fa2d4c6
+def _heatmap(prediction, label):
+    "`Prediction.heatmap`"
+    if label not in prediction.probs:
+        raise BearclfError(f'There is no label "{label}"; the labels are {", ".join(prediction.probs)}.')
+    if prediction.evidence is None:
+        raise ModelError('This model does not say where it sees what; train one with this bearclf.')
+    several, e = bool(prediction.thresholds), prediction.evidence
+    p = np.exp(-np.logaddexp(0, -e)) if several else np.exp(e - np.logaddexp.reduce(e, 0))
+    return p[list(prediction.probs).index(label)].astype(np.float32)
 
 # %% ../nbs/30_inference.ipynb #f1c2a319
 def _overlay(im, heat, caption):
@@ -181,24 +188,52 @@ def _overlay(im, heat, caption):
     pen.text((6, 6), caption, fill='white', font_size=16)
     return res
 
-# %% ../nbs/30_inference.ipynb #7e63fbe7
-def _row(label, prob, threshold, found):
-    "One line of a prediction's table."
+# %% ../nbs/30_inference.ipynb #0118ac65
+_PANEL = 448 # height in pixels
+
+def _strip(prediction, labels):
+    "`Prediction.show`"
+    if prediction.picture is None:
+        raise BearclfError('The picture came as an open file, which is not kept; '
+                           'give `predict` a path or bytes, or a PIL image.')
+    im = open_picture(prediction.picture, at_least=_PANEL)
+    im.thumbnail((2*_PANEL, _PANEL))
+    panels = [_overlay(im, prediction.heatmap(label), f'{label} {prediction.probs[label]:.2f}') for label in labels]
+    strip = Image.new('RGB', (sum(p.width for p in panels) or im.width, im.height))
+    for i,panel in enumerate(panels or [im]): strip.paste(panel, (i*im.width, 0))
+    return strip
+
+# %% ../nbs/30_inference.ipynb #1c3d6fab
+def _bar_html(prob, threshold):
+    "A bar as long as `prob`, with a mark at `threshold`."
     mark = '' if threshold is None else (f'<div style="position:absolute;left:{threshold:.0%};top:-3px;bottom:-3px;'
                                          'border-left:2px solid currentColor"></div>')
-    bar = ('<div aria-hidden="true" style="position:relative;width:12em;height:.8em;border:1px solid currentColor">'
-           f'<div style="width:{prob:.0%};height:100%;background:#4c8bf5"></div>{mark}</div>')
-    cells = ''.join(f'<td style="text-align:right">{o}</td>' for o in (f'{prob:.2f}', '' if threshold is None else f'{threshold:.2f}'))
+    return ('<div aria-hidden="true" style="position:relative;width:12em;height:.8em;border:1px solid currentColor">'
+            f'<div style="width:{prob:.0%};height:100%;background:#4c8bf5"></div>{mark}</div>')
+
+def _row(label, prob, threshold, found):
+    "One line of a prediction's table."
+    numbers = f'{prob:.2f}', '' if threshold is None else f'{threshold:.2f}'
+    cells = ''.join(f'<td style="text-align:right">{o}</td>' for o in numbers)
     name = html.escape(label) + (' (none of the kinds)' if label == OTHER else '')
     return (f'<tr><th scope="row" style="text-align:left;font-weight:{"bold" if found else "normal"}">'
-            f'{name}{" ✓" if found else ""}</th>{cells}<td>{bar}</td></tr>')
+            f'{name}{" ✓" if found else ""}</th>{cells}<td>{_bar_html(prob, threshold)}</td></tr>')
+
+# %% ../nbs/30_inference.ipynb #fab4ef3c
+def _table(prediction):
+    "A prediction in HTML."
+    o, found, left = prediction, prediction.labels, 'style="text-align:left"'
+    ranked = sorted(o.probs, key=lambda k: -o.probs[k])
+    head = ''.join(f'<th scope="col" {left}>{c}</th>' for c in ('label', 'probability', 'threshold', ''))
+    rows = ''.join(_row(k, o.probs[k], o.thresholds.get(k), k in found) for k in ranked)
+    return f'<table><caption {left}>{html.escape(str(o))}</caption><tr>{head}</tr>{rows}</table>'
 
 # %% ../nbs/30_inference.ipynb #74ab5173
 MODEL = Path(bearclf.__file__).parent/'models'/'bears.onnx' # the model that ships
 
 # %% ../nbs/30_inference.ipynb #bfc0b3df
 def _share():
-    "The number of cores that the container may use, by Linux control groups (two versions); infinite if it isn't limited."
+    "How many cores the container may use, by Linux control groups (two versions); infinite if it isn't limited."
     try: quota, period = Path('/sys/fs/cgroup/cpu.max').read_text().split()
     except (OSError, ValueError):
         try: quota, period = (Path(f'/sys/fs/cgroup/cpu/cpu.cfs_{k}_us').read_text() for k in ('quota', 'period'))
@@ -216,48 +251,58 @@ def _cores():
 # %% ../nbs/30_inference.ipynb #2f7cabd8
 def _reason(e):
     "What onnxruntime says went wrong, short and without its codes."
-    return re.sub(r'\[ONNXRuntimeError\] : \d+ : \w+ : |/onnxruntime_src.*\) (?=[A-Z])', '', ' '.join(str(e).split()))[:300]
+    codes = r'\[ONNXRuntimeError\] : \d+ : \w+ : |/onnxruntime_src.*\) (?=[A-Z])'
+    return re.sub(codes, '', ' '.join(str(e).split()))[:300]
 
-# %% ../nbs/30_inference.ipynb #1128dfe9
-def _session(file):
-    "The ONNX model in `file`, ready to run."
-    if not file.exists(): raise ModelError(f'There is no model file {file}; give the path of an ONNX file that `bearclf train` has written.')
-    if file.is_dir(): raise ModelError(f'{file} is a folder; give the path of the ONNX file in it.')
-    import onnxruntime as ort # here: the page asks a reader in another process, and needs of this module what a prediction means
+# %% ../nbs/30_inference.ipynb #7b2dd475
+def _options(ort):
+    "Few threads, and none that spins."
     opts = ort.SessionOptions()
     opts.intra_op_num_threads = min(_cores(), 4) # a small network has no work for more
     opts.add_session_config_entry('session.intra_op.allow_spinning', '0')
     opts.log_severity_level = 4
+    return opts
+
+# %% ../nbs/30_inference.ipynb #87866573
+def _session(file):
+    "The ONNX model in `file`, ready to run."
+    advice = 'give an ONNX file that `bearclf train` has written.'
+    if not file.exists(): raise ModelError(f'There is no model file {file}; give the path of {advice[5:]}')
+    if file.is_dir(): raise ModelError(f'{file} is a folder; give the path of the ONNX file in it.')
+    import onnxruntime as ort # here: the page asks a reader in another process, and imports this module for its answers
     try:
         if not file.stat().st_size: raise ModelError(f'{file} is empty; copy or export the model anew.')
         with open(file, 'rb'): pass # tells no permission from no model
-        return ort.InferenceSession(file, opts, providers=['CPUExecutionProvider'])
+        return ort.InferenceSession(file, _options(ort), providers=['CPUExecutionProvider'])
     except ModelError: raise
     except OSError as e: raise ModelError(f'{file} can not be read ({e.strerror}).') from None
     except Exception as e:
         reason = 'is not an ONNX model, or is damaged' if 'Protobuf' in type(e).__name__ else \
                  f'can not be loaded by onnxruntime {ort.__version__} ({_reason(e)})'
-        raise ModelError(f'{file} {reason}; give an ONNX file that `bearclf train` has written.') from None
+        raise ModelError(f'{file} {reason}; {advice}') from None
 
-# %% ../nbs/30_inference.ipynb #85ba8413
-def _fits(shape, wanted): return len(shape) == len(wanted) and all(not isinstance(s, int) or s == w for s,w in zip(shape, wanted))
+# %% ../nbs/30_inference.ipynb #a5ff052b
+def _fits(shape, wanted):
+    return len(shape) == len(wanted) and all(not isinstance(s, int) or s == w for s,w in zip(shape, wanted))
 
-# %% ../nbs/30_inference.ipynb #43b49670
+# %% ../nbs/30_inference.ipynb #cb1eccd4
 def _check_session(session, card, file):
     "`ModelError` if the network in `session` isn't the one that `card` describes."
     ins, outs = session.get_inputs(), {o.name: o for o in session.get_outputs()}
-    want = (1, 3, *card.size)
+    want, anew = (1, 3, *card.size), 'export the model anew.'
     if not (len(ins) == 1 and ins[0].name == 'image' and ins[0].type == 'tensor(float)' and _fits(ins[0].shape, want)):
         got = ', '.join(f'"{o.name}" {o.type} {o.shape}' for o in ins)
-        raise ModelError(f'{file} takes {got}, but by its card should take "image" tensor(float) [N, 3, {want[2]}, {want[3]}]; export the model anew.')
-    if 'logits' not in outs: raise ModelError(f'{file} has no output "logits", only {", ".join(outs)}; export the model anew.')
+        raise ModelError(f'{file} takes {got}, but by its card should take "image" tensor(float) '
+                         f'[N, 3, {want[2]}, {want[3]}]; {anew}')
+    if 'logits' not in outs: raise ModelError(f'{file} has no output "logits", only {", ".join(outs)}; {anew}')
     try: got = session.run(['logits'], {'image': np.zeros(want, np.float32)})[0]
-    except Exception as e: raise ModelError(f'{file} fails in use ({_reason(e)}); export the model anew.') from None
+    except Exception as e: raise ModelError(f'{file} fails in use ({_reason(e)}); {anew}') from None
     if got.dtype != np.float32 or got.shape != (1, len(card.labels)):
-        raise ModelError(f'{file} has a card with {len(card.labels)} labels, but for one picture the network gives {got.dtype} {list(got.shape)}; '
-                         'export the model anew.')
-    if 'evidence' in outs and not (outs['evidence'].type == 'tensor(float)' and _fits(outs['evidence'].shape[:2], (1, len(card.labels)))):
-        raise ModelError(f'{file} has an output "evidence" which is no map for each label; export the model anew.')
+        raise ModelError(f'{file} has a card with {len(card.labels)} labels, '
+                         f'but for one picture the network gives {got.dtype} {list(got.shape)}; {anew}')
+    maps = outs.get('evidence')
+    if maps and not (maps.type == 'tensor(float)' and _fits(maps.shape[:2], (1, len(card.labels)))):
+        raise ModelError(f'{file} has an output "evidence" which is no map for each label; {anew}')
 
 # %% ../nbs/30_inference.ipynb #b3d83807
 @dataclass(frozen=True)
@@ -269,39 +314,75 @@ class Result:
 
     def to_dict(self)->dict: # of plain values
         "For JSON: the file, and the prediction's values or the error."
-        return dict(file=str(self.file)) | (dict(error=self.error) if self.prediction is None else self.prediction.to_dict())
+        said = dict(error=self.error) if self.prediction is None else self.prediction.to_dict()
+        return dict(file=str(self.file)) | said
 
     def __str__(self): return self.error if self.prediction is None else f'{self.file}: {self.prediction}'
 
-# %% ../nbs/30_inference.ipynb #645d81c7
-def parts_of(im, height, width):
-    """The picture in one to four parts along the side that would be squashed in making it `height` x `width`: in one, up to a picture 1.875 times
-    as long as it should be; else in parts near 1.25 times."""
+# %% ../nbs/30_inference.ipynb #88a81cc8
+def parts_of(
+    im:Image.Image,
+    height:int, # in pixels, of what the network sees
+    width:int   # likewise
+)->list: # of one to four pictures
+    """The picture in one to four parts along the side that would be squashed in making it `height` x `width`.
+    In one, up to a picture 1.875 times as long as it should be; else in parts near 1.25 times."""
     w, h = im.size
     wide = w*height/(h*width)
     n = min(4, max(1, round(max(wide, 1/wide)/1.25)))
     if wide > 1: return [im.crop((w*i//n, 0, w*(i+1)//n, h)) for i in range(n)]
     return [im.crop((0, h*i//n, w, h*(i+1)//n)) for i in range(n)]
 
-# %% ../nbs/30_inference.ipynb #d11bcdeb
+# %% ../nbs/30_inference.ipynb #f7035265
+class _Network:
+    "The network in a model file, with its card."
+    def __init__(self, file):
+        self.session = _session(file)
+        meta = self.session.get_modelmeta().custom_metadata_map
+        if CARD_KEY not in meta:
+            raise ModelError(f'{file} has no card, so what its outputs mean is not known; '
+                             'give an ONNX file that `bearclf train` has written.')
+        self.card, self.file = Card.from_json(meta[CARD_KEY], name=str(file)), file
+        _check_session(self.session, self.card, file)
+        maps = 'evidence' in [o.name for o in self.session.get_outputs()]
+        self.has_maps = maps and self.card.resize == self.card.size # of the whole picture
+        self.turn = threading.BoundedSemaphore(_cores())
+        mean, std = (np.float32(o).reshape(3, 1, 1) for o in (self.card.mean, self.card.std))
+        self.scale, self.shift = 1/(255*std), mean/std
+
+    def array(self, im):
+        "What the network sees of an opened picture: float32 (parts, 3, height, width), normalised."
+        (rh, rw), (h, w) = self.card.resize, self.card.size
+        top, left = (rh-h)//2, (rw-w)//2
+        ims = parts_of(im, rh, rw)
+        x = np.empty((len(ims), 3, h, w), np.float32)
+        for im, part in zip(ims, x):
+            im = im.resize((rw, rh), Image.BILINEAR).crop((left, top, left+w, top+h))
+            np.multiply(np.asarray(im).transpose(2, 0, 1), self.scale, out=part)
+        x -= self.shift
+        return x
+
+    def look(self, im):
+        "The logits (labels,) of an opened picture, and its maps (labels, rows, columns), or None."
+        outputs, said = ['logits', 'evidence'] if self.has_maps else ['logits'], []
+        for part in self.array(im):
+            with self.turn: said.append([o[0] for o in self.session.run(outputs, {'image': part[None]})])
+        logits, *maps = zip(*said)
+        none = [label == OTHER for label in self.card.labels]
+        logits = np.where(none, np.min(logits, 0), np.max(logits, 0)).astype(float)
+        if not np.isfinite(logits).all():
+            raise ModelError(f'{self.file} gives values that are no numbers; train or export the model anew.')
+        return logits, np.concatenate(maps[0], 2 if len(said) > 1 and im.width > im.height else 1) if maps else None
+
+# %% ../nbs/30_inference.ipynb #54a5793f
 class Classifier:
     "A model and the answers that it gives. `ModelError` if the file can't be used. Threads may share one."
     def __init__(self,
         model:str|Path|None=None # an ONNX file with a card, as `bearclf train` writes it; the model that ships if None
     ):
         self.file = Path(model) if model is not None else MODEL
-        self._session = _session(self.file)
-        meta = self._session.get_modelmeta().custom_metadata_map
-        if CARD_KEY not in meta:
-            raise ModelError(f'{self.file} has no card, so what its outputs mean is not known; give an ONNX file that `bearclf train` has written.')
-        self.card = Card.from_json(meta[CARD_KEY], name=str(self.file))
-        _check_session(self._session, self.card, self.file)
-        self._workers = _cores()
-        self._turn = threading.BoundedSemaphore(self._workers)
-        self.has_maps = 'evidence' in [o.name for o in self._session.get_outputs()] and self.card.resize == self.card.size # the whole picture's
-        self._outputs = ['logits', 'evidence'] if self.has_maps else ['logits']
-        mean, std = (np.float32(o).reshape(3, 1, 1) for o in (self.card.mean, self.card.std))
-        self._scale, self._shift = 1/(255*std), mean/std
+        self._network = _Network(self.file)
+        self.card, self.has_maps = self._network.card, self._network.has_maps
 
     @property
     def labels(self)->list: # names, in the order of the network's outputs
@@ -313,41 +394,21 @@ class Classifier:
     def __reduce__(self): return Classifier, (None if self.file == MODEL else self.file,) # pickled by its file
 
     def preprocess(self,
-        picture # a path, bytes, an open binary file, a PIL image, or an array (height x width x channels; uint8, or floats from 0 to 1)
+        picture # what `predict` takes
     )->np.ndarray: # float32 (parts, 3, height, width), normalised; one part, but for a picture much longer than wide
         "What the network sees of `picture`. `PictureError` if it can't be opened."
-        return self._array(open_picture(picture, at_least=DECODE_SIDE))
-
-    def _array(self, im):
-        "`preprocess` of an opened picture."
-        (rh, rw), (h, w) = self.card.resize, self.card.size
-        top, left = (rh-h)//2, (rw-w)//2
-        ims = parts_of(im, rh, rw)
-        x = np.empty((len(ims), 3, h, w), np.float32)
-        for im, part in zip(ims, x):
-            im = im.resize((rw, rh), Image.BILINEAR).crop((left, top, left+w, top+h))
-            np.multiply(np.asarray(im).transpose(2, 0, 1), self._scale, out=part)
-        x -= self._shift
-        return x
+        return self._network.array(open_picture(picture, at_least=DECODE_SIDE))
 
     def predict(self,
-        picture # a path, bytes, an open binary file, a PIL image, or an array (height x width x channels; uint8, or floats from 0 to 1)
+        picture # path, bytes, binary file, PIL image, or array (height x width x channels; uint8, or floats 0 to 1)
     )->Prediction:
-        """Which labels `picture` has. Of parts, the highest logit of each kind counts, and the lowest of `other`. `PictureError` if it can't be opened."""
-        im, said = open_picture(picture, at_least=DECODE_SIDE), []
-        for part in self._array(im):
-            with self._turn: said.append([o[0] for o in self._session.run(self._outputs, {'image': part[None]})])
-        logits, *evidence = zip(*said)
-        logits = np.where([label == OTHER for label in self.card.labels], np.min(logits, 0), np.max(logits, 0)).astype(float)
-        if not np.isfinite(logits).all(): raise ModelError(f'{self.file} gives values that are no numbers; train or export the model anew.')
+        """Which labels `picture` has. Of parts, the highest logit of each kind counts, and the lowest of `other`.
+        `PictureError` if it can't be opened."""
+        logits, maps = self._network.look(open_picture(picture, at_least=DECODE_SIDE))
         if self.card.multi_label: probs = np.exp(-np.logaddexp(0, -logits))
         else: probs = (e := np.exp(logits - logits.max()))/e.sum()
-        maps = np.concatenate(evidence[0], 2 if len(said) > 1 and im.width > im.height else 1) if evidence else None
-        return Prediction(dict(zip(self.card.labels, probs.tolist())), dict(self.card.thresholds), maps, None if hasattr(picture, 'read') else picture)
-
-    def _result(self, file):
-        try: return Result(file, self.predict(file))
-        except PictureError as e: return Result(file, error=str(e))
+        kept = None if hasattr(picture, 'read') else picture
+        return Prediction(dict(zip(self.labels, probs.tolist())), dict(self.card.thresholds), maps, kept)
 
     def predict_files(self,
         files:Iterable, # paths (or other pictures), any number of them
@@ -355,21 +416,30 @@ class Classifier:
         progress:bool=True # a progress bar, in a notebook or on a terminal's standard error
     )->Iterator[Result]: # in the order of `files`, while they are worked out
         "The answer for each of `files`; a file that can't be opened is a `Result` with an `error`."
-        if isinstance(files, (str, bytes, os.PathLike)): raise TypeError('predict_files takes a list of files; for one picture there is predict.')
+        if isinstance(files, (str, bytes, os.PathLike)):
+            raise TypeError('predict_files takes a list of files; for one picture there is predict.')
         if total is None and hasattr(files, '__len__'): total = len(files)
-        return self._stream(files, total, progress)
-
-    def _stream(self, files, total, progress):
-        with progress_bar(progress=progress, total=total, unit=' pictures') as bar, closing(threaded(self._result, files, self._workers)) as results:
-            for result in results:
-                bar.update()
-                yield result
+        return _stream(self, files, total, progress)
 
     def predict_folder(self,
         path:str|Path, # a folder
         progress:bool=True # a progress bar, in a notebook or on a terminal's standard error
     )->Iterator[Result]: # sorted by path
-        "The answer for each picture in `path` and the folders below it. `DataError` if there is no such folder or no picture in it."
+        "The answer for each picture in `path` and the folders below. `DataError` if there is no such folder or picture."
         total = sum(1 for _ in iter_pictures(path, closed=True))
-        if not total: raise DataError(f'There are no pictures in {path}; give a folder that holds some, in itself or in folders below it.')
+        if not total:
+            raise DataError(f'There are no pictures in {path}; give a folder that holds some, '
+                            'in itself or in folders below it.')
         return self.predict_files(iter_pictures(path, closed=True), total, progress)
+
+# %% ../nbs/30_inference.ipynb #822ea546
+def _stream(classifier, files, total, progress):
+    "The `Result` of each file, in order, as they are made."
+    def result(file):
+        try: return Result(file, classifier.predict(file))
+        except PictureError as e: return Result(file, error=str(e))
+    bar = progress_bar(progress=progress, total=total, unit=' pictures')
+    with bar, closing(threaded(result, files, _cores())) as results:
+        for res in results:
+            bar.update()
+            yield res

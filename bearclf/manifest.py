@@ -222,7 +222,7 @@ def settle(path):
     moves = [o for o in lines if all(isinstance(o.get(k), str) for k in ('file', 'moved_to'))]
     if moves and moves[-1] is lines[-1]:
         old, new = ends(moves[-1])
-        begun = new.is_file() and not new.stat().st_size and old.is_file() and old.stat().st_size  # `_move` has taken the name
+        begun = new.is_file() and not new.stat().st_size and old.is_file() and old.stat().st_size  # `move_file` has taken the name
         if begun and ours(old) and ours(new): new.unlink()
     for o in moves:
         old, new = ends(o)

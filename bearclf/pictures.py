@@ -229,7 +229,7 @@ def walk(folder, above=(), closed=False):
     for e in entries:
         if e.is_dir():
             try: s = os.stat(e.path)
-            except OSError: s = None # gone since: `_entries` says so
+            except OSError: s = None # gone since: `folder_entries` says so
             if s is None or (s.st_dev, s.st_ino) not in here: yield from walk(e.path, here, closed)
         else: yield Path(e.path)
 

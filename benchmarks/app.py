@@ -84,7 +84,7 @@ page = Page()'''
 def many_uploads(reader, n):
     "Memory of a page's process and of the reader's over `n` uploads in a row, pictures and bad files."
     manager, client = start_new_kernel(env=os.environ | {WHERE: reader.where}, stderr=subprocess.DEVNULL)
-    client.execute('from bearclf.app import Page\nfrom bearclf.data import draw\nimport io, random\npage = Page()\nfiles = []\n'
+    client.execute('from bearclf.app import Page\nfrom bearclf.drawn import draw\nimport io, random\npage = Page()\nfiles = []\n'
                    'for i in range(19):\n    f = io.BytesIO()\n    draw(("teddys",), random.Random(i)).save(f, "JPEG")\n    files.append((f"{i}.jpg", f.getvalue(), ""))\n'
                    'files.append(("note.txt", b"no picture", ""))', reply=True, timeout=300)
     rows, start = [], time.perf_counter()

@@ -1,5 +1,5 @@
 """One HTTP server that speaks as Flickr, Openverse, iNaturalist and Wikimedia Commons do, and fails as told: for tests/test_download.py and
-benchmarks/download.py. What a service's documentation (the pages are named in nbs/00_sources.ipynb) does not know, or limits, is an error here."""
+benchmarks/download.py. What a service's documentation (the pages are named in nbs/13_sources.ipynb) does not know, or limits, is an error here."""
 import functools, io, json, random, re, socket, sys, threading, time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer

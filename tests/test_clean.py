@@ -191,7 +191,7 @@ def in_copies_of(root):
 
 def nothing_lost(root, was):
     now = contents(root, *([beside(root)] if beside(root).exists() else []))
-    empty = hashlib.sha256(b'').hexdigest()  # a name that `_move` had taken
+    empty = hashlib.sha256(b'').hexdigest()  # a name that `move_file` had taken
     assert now - Counter({empty: 1}) == was and now[empty] <= 1
     assert [json.loads(line)['file'] for line in (root/'manifest.jsonl').read_text().splitlines()]
 

@@ -130,7 +130,8 @@ def test_train_and_use(drawn, tmp_path, single):
 
 def test_ctrl_c_leaves_the_best_model_so_far(drawn, tmp_path):
     p = subprocess.Popen([COMMAND, 'train', str(drawn), '--epochs', '500', '--out', str(tmp_path/'mine.onnx')],
-                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler)) # ignored in a shell's background
     for line in p.stderr:
         if 'epoch 2' in line: break
     p.send_signal(signal.SIGINT)

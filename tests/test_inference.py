@@ -1,4 +1,4 @@
-"What the notebook 04_inference is the wrong place for: every kind of picture, bad files, threads, start-up."
+"What the notebook 30_inference is the wrong place for: every kind of picture, bad files, threads, start-up."
 import gc, io, json, math, os, subprocess, sys, threading, time, warnings, zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -416,7 +416,7 @@ def test_no_more_threads_in_the_network_than_cores(model):
             time.sleep(.005)
             with lock: at_once -= 1
             return [np.zeros((1, len(LABELS)), np.float32)]
-    clf._session = Session()
+    clf._network.session = Session()
     with ThreadPoolExecutor(_cores()+8) as ex: list(ex.map(clf.predict, [picture()]*40))
     assert len(seen) == 40 and max(seen) == _cores()
 
