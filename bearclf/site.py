@@ -114,7 +114,7 @@ def in_words(
     return f'{", ".join(most)} and {last}' if most else last
 
 # %% ../nbs/33_site.ipynb #57fb6018
-POLICY = ("default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; style-src 'self'; "
+POLICY = ("default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; style-src 'self'; "
           "img-src 'self' blob:; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'")
 
 MAX_BYTES = 64*2**20 # of one picture: there is no server to spare, but a phone's memory

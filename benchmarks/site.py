@@ -67,10 +67,12 @@ def compared(page, classifier, files):
                 seconds_page=round(statistics.median(seconds), 3), seconds_python=round(statistics.median(python), 3),
                 times_python=round(statistics.median(a/b for a, b in zip(seconds, python)), 2))
 
-def photographs(folder, n):
-    "A sample over all folders, with names of their own."
+def photographs(folder, n, links):
+    "A sample over all folders, under names of their own: the page's table has no more than a name."
     files = sorted(iter_pictures(folder))
-    return random.Random(0).sample(files, min(n, len(files)))
+    for i, f in enumerate(random.Random(0).sample(files, min(n, len(files)))):
+        (links/f'{i}-{f.parent.name}-{f.name}').symlink_to(f.resolve())
+    return sorted(links.iterdir())
 
 def enlarged(files, folder):
     "As large as a phone's: 12 megapixels, JPEG with halved colours."
@@ -108,7 +110,7 @@ def main():
             visits.append(opened(page, url))
             if not i:
                 res['first_visit_bytes'] = sum(Handler.sent.values())
-                page.wait_for_function('navigator.serviceWorker.ready') if False else page.wait_for_timeout(3000)
+                page.evaluate('navigator.serviceWorker.ready.then(() => true)')
             page.close()
         res['first_visit'] = dict(first_paint=round(visits[0][0], 3), ready=round(visits[0][1], 3))
         res['later_visits'] = dict(first_paint=round(statistics.median(v[0] for v in visits[1:]), 3), ready=round(statistics.median(v[1] for v in visits[1:]), 3))
@@ -117,7 +119,7 @@ def main():
         opened(page, url)
         sets = {}
         if args.photos:
-            files = photographs(args.photos, args.n)
+            files = photographs(args.photos, args.n, Path(tempfile.mkdtemp(dir=tmp)))
             sets |= dict(photographs=files, enlarged=enlarged(files[:40], Path(tempfile.mkdtemp(dir=tmp))))
         sets['drawn'] = drawings(Path(tempfile.mkdtemp(dir=tmp)))
         for name, files in sets.items():

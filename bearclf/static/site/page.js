@@ -6,7 +6,7 @@ const $ = id => document.getElementById(id), grid = app.querySelector('.bc-cards
 const KEEP = 1000 // cards that stay on the page; the oldest go
 const PATIENCE = 60_000 // milliseconds for one picture
 
-let card = null // the model's: what its outputs mean; there when the worker is ready
+let card = null // the model's: what its outputs mean
 let shown = [] // the cards on the page, newest first: {name, file, box, probs, maps, error}
 let removed = [] // what `Undo` brings back
 let news = [] // answered since all was last quiet
@@ -31,12 +31,25 @@ function make(tag, attributes = {}, ...children) {
 
 // The worker
 
-let worker, busy = null, timer, queue = []
+let worker, isReady = false, busy = null, timer, queue = []
+
+// A worker stands under the policy that came with its file. The service worker sends one; for a first visit, a worker that is made of
+// a text here takes over that of this page.
+const FILE = new URL('worker.js', import.meta.url), TEXT = new Blob([`import ${JSON.stringify(FILE)}`], {type: 'text/javascript'})
+let source = navigator.serviceWorker?.controller ? FILE : URL.createObjectURL(TEXT)
 
 function startWorker() {
-  worker = new Worker('worker.js', {type: 'module'})
+  worker?.terminate()
+  isReady = false
+  worker = new Worker(source, {type: 'module'})
   worker.onmessage = ({data}) => heard(data)
-  worker.onerror = e => { e.preventDefault(); busy ? gaveUp('This file could not be read: what opens pictures broke down over it. Save it as a JPEG and try that.') : failed(e.message) }
+  worker.onerror = e => {
+    e.preventDefault()
+    if (busy) return gaveUp('This file could not be read: what opens pictures broke down over it. Save it as a JPEG and try that.')
+    if (isReady || source === FILE) return failed(e.message)
+    source = FILE
+    startWorker()
+  }
   worker.postMessage({settings})
 }
 
@@ -55,6 +68,7 @@ function heard(data) {
 function ready(itsCard) {
   const first = !card
   card = itsCard
+  isReady = true
   document.body.dataset.ready = 'true'
   $('loading').hidden = true
   next()
@@ -62,7 +76,7 @@ function ready(itsCard) {
 }
 
 function failed(reason) {
-  const again = make('button', {type: 'button', className: 'bc-plain', textContent: 'Try again', onclick: () => { loading('Getting the model ready…'); worker.terminate(); startWorker() }})
+  const again = make('button', {type: 'button', className: 'bc-plain', textContent: 'Try again', onclick: () => { loading('Getting the model ready…'); startWorker() }})
   loading(`The model can not be made ready (${reason ?? 'no network?'}). `, again)
 }
 
@@ -73,7 +87,7 @@ function loading(...words) {
 
 // The next picture in turn, if the worker is there and free.
 function next() {
-  if (!card || busy) return
+  if (!isReady || busy) return
   do busy = queue.shift() ?? null; while (busy && !shown.includes(busy) && !removed.some(r => r.card === busy))
   if (!busy) return
   timer = setTimeout(gaveUp, PATIENCE, `This file takes more than ${PATIENCE/1000} seconds to read; save it as a smaller JPEG and try that.`)
@@ -82,9 +96,8 @@ function next() {
 
 // A worker that hangs or broke down is replaced; the others go on.
 function gaveUp(words) {
-  worker.terminate()
-  heard({error: words})
   startWorker()
+  heard({error: words})
 }
 
 // Cards
@@ -224,7 +237,7 @@ function undo() {
 
 function movedTo() {
   const words = $('sure').dataset.words.split('|')[Number($('sure').value) - Number($('sure').min)]
-  app.querySelector('output').textContent = words
+  app.querySelector('.bc-sure b').textContent = words
   $('sure').setAttribute('aria-valuetext', words)
 }
 

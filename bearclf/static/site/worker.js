@@ -6,9 +6,9 @@ import {open, Refusal} from './pictures.js'
 const SIDE = 480 // pixels: the longer side of a picture as the page shows it
 let limits, card, session, asked = false
 
-// The bytes at `url`, unpacked if they came packed; `count` is told how many came.
-async function fetched(url, count) {
-  const answer = await fetch(url), parts = []
+// The bytes of one of the site's files, unpacked if they came packed; `count` is told how many came.
+async function fetched(url, count, signal) {
+  const answer = await fetch(new URL(url, import.meta.url), {signal}), parts = []
   if (!answer.ok) throw new Error(`${url} is missing (${answer.status})`)
   for (let reader = answer.body.getReader(), piece; piece = (await reader.read()).value; parts.push(piece)) count(piece.length)
   const blob = new Blob(parts), [a, b] = new Uint8Array(await blob.slice(0, 2).arrayBuffer())
@@ -18,8 +18,9 @@ async function fetched(url, count) {
 async function start(settings) {
   limits = settings
   let bytes = 0
-  const count = n => postMessage({progress: bytes += n})
-  const [wasm, model, text] = await Promise.all(['runtime/ort-wasm-simd-threaded.wasm.gz', 'model.onnx.gz', 'card.json'].map(url => fetched(url, count)))
+  const count = n => postMessage({progress: bytes += n}), files = ['runtime/ort-wasm-simd-threaded.wasm.gz', 'model.onnx.gz', 'card.json']
+  const stop = new AbortController() // where one is missing, the others need not come
+  const [wasm, model, text] = await Promise.all(files.map(f => fetched(f, count, stop.signal))).catch(e => { stop.abort(); throw e })
   card = JSON.parse(new TextDecoder().decode(text))
   Object.assign(ort.env.wasm, {numThreads: 1, wasmBinary: wasm})
   session = await ort.InferenceSession.create(new Uint8Array(model), {executionProviders: ['wasm'], logSeverityLevel: 4})
