@@ -14,13 +14,13 @@ from pathlib import Path
 
 import ipywidgets as widgets
 from IPython.display import HTML, display
-
 from .inference import Prediction
-from .pictures import BearclfError, KINDS, OTHER
+from .pictures import BearclfError, KINDS, OTHER, static
 from .reader import MAX_BYTES, MAX_PIXELS, Reader, WHERE, in_words
 
-# %% ../nbs/32_app.ipynb #3ff2ede1
-SURENESS = (('any hint', -3), ('much less sure', -2), ('less sure', -1), ('as the model was set', 0), ('surer', 1), ('much surer', 2), ('nearly certain', 3))
+# %% ../nbs/32_app.ipynb #2a172f66
+SURENESS = (('any hint', -3), ('much less sure', -2), ('less sure', -1), ('as the model was set', 0), ('surer', 1),
+            ('much surer', 2), ('nearly certain', 3)) # in words, and in steps of `moved`
 
 # %% ../nbs/32_app.ipynb #2505bc71
 def moved(
@@ -31,13 +31,15 @@ def moved(
     def move(t): return 1/(1 + math.exp(-steps)*(1 - t)/t) if steps and 0 < t < 1 else t
     return {k: move(t) for k,t in thresholds.items()}
 
-# %% ../nbs/32_app.ipynb #ad5823e4
+# %% ../nbs/32_app.ipynb #4fd7e600
 def _picture_html(name, seen):
     "The upper half of a card."
     name = html.escape(name)
     if 'error' in seen: return f'<p class="bc-name">{name}</p>'
-    maps = ''.join(f'<img class="bc-map" data-map="{html.escape(k)}" src="{uri}" alt="" hidden>' for k,uri in seen['maps'].items())
-    return f'<div class="bc-picture"><img src="{seen["picture"]}" alt="Your picture {name}">{maps}</div><p class="bc-name">{name}</p>'
+    def image(k, uri): return f'<img class="bc-map" data-map="{html.escape(k)}" src="{uri}" alt="" hidden>'
+    maps = ''.join(image(*o) for o in seen['maps'].items())
+    return (f'<div class="bc-picture"><img src="{seen["picture"]}" alt="Your picture {name}">{maps}</div>'
+            f'<p class="bc-name">{name}</p>')
 
 # %% ../nbs/32_app.ipynb #05b78e76
 def _found(prediction): return [k for k in prediction.labels if k != OTHER]
@@ -51,25 +53,32 @@ def _headline(prediction):
     if prediction.labels: sentence += ' It takes this for something else.'
     return 'No bear found' if set(kinds) <= set(KINDS) else 'Nothing found', sentence
 
-# %% ../nbs/32_app.ipynb #dab0e9dd
+# %% ../nbs/32_app.ipynb #8241d600
 def _bar(label, prob, threshold, found):
     "A line with the probability of one label."
     name = 'something else' if label == OTHER else html.escape(label.replace('_', ' '))
     mark = '' if threshold is None else f'<i style="left:{threshold:.1%}"></i>'
+    bar = f'<span class="bc-bar" aria-hidden="true"><b style="width:{prob:.1%}"></b>{mark}</span>'
     from_ = '' if threshold is None else f'<span class="bc-hidden">, counts from {threshold:.0%}</span>'
     tick = '<span class="bc-hidden">, found</span>' if found else ''
-    return (f'<li{" class=bc-found" if found else ""}><span>{name}</span><span class="bc-bar" aria-hidden="true"><b style="width:{prob:.1%}"></b>{mark}</span>'
+    return (f'<li{" class=bc-found" if found else ""}><span>{name}</span>{bar}'
             f'<span class="bc-percent">{prob:.0%}</span>{from_}{tick}</li>')
 
-# %% ../nbs/32_app.ipynb #5935c21e
+# %% ../nbs/32_app.ipynb #0f67192a
+def _where(label):
+    "The button that shows where in the picture a label is."
+    name = html.escape(label.replace('_', ' '))
+    return f'<button type="button" data-where="{html.escape(label)}" aria-pressed="false">Where: {name}</button>'
+
 def _answer_html(seen, prediction):
     "The lower half of a card."
     if 'error' in seen: return f'<p class="bc-refused">{html.escape(seen["error"])}</p>'
     head, sentence = _headline(prediction)
-    bars = ''.join(_bar(k, prediction.probs[k], prediction.thresholds.get(k), k in prediction.labels) for k in prediction.probs)
-    where = ''.join(f'<button type="button" data-where="{html.escape(k)}" aria-pressed="false">Where: {html.escape(k.replace("_", " "))}</button>'
-                    for k in prediction.labels if k in seen['maps'])
-    return f'<h2>{html.escape(head)}</h2>' + (sentence and f'<p>{html.escape(sentence)}</p>') + f'<ul class="bc-bars">{bars}</ul><div class="bc-where">{where}</div>'
+    o, found = prediction, prediction.labels
+    bars = ''.join(_bar(k, p, o.thresholds.get(k), k in found) for k,p in o.probs.items())
+    where = ''.join(_where(k) for k in found if k in seen['maps'])
+    return (f'<h2>{html.escape(head)}</h2>' + (sentence and f'<p>{html.escape(sentence)}</p>') +
+            f'<ul class="bc-bars">{bars}</ul><div class="bc-where">{where}</div>')
 
 # %% ../nbs/32_app.ipynb #28153dff
 def _close(*boxes):
@@ -79,12 +88,13 @@ def _close(*boxes):
         for part in (getattr(w, 'style', None), w.layout, w):
             if part is not None: part.close()
 
-# %% ../nbs/32_app.ipynb #2338c667
+# %% ../nbs/32_app.ipynb #0e5ed3e2
 class _Card:
     "One upload on the page."
     def __init__(self, name):
         self.name, self.seen, self.prediction = name, None, None
-        self.picture, self.answer = widgets.HTML(f'<p class="bc-name">{html.escape(name)}</p>'), widgets.HTML('<p class="bc-wait">Looking…</p>')
+        self.picture = widgets.HTML(f'<p class="bc-name">{html.escape(name)}</p>')
+        self.answer = widgets.HTML('<p class="bc-wait">Looking…</p>')
         self.box = widgets.VBox([self.picture, self.answer]).add_class('bc-card')
 
     def show(self, seen, steps):
@@ -95,10 +105,13 @@ class _Card:
     def move(self, steps):
         "The answer with thresholds moved by `steps`."
         if self.seen is None: return
-        if 'error' not in self.seen: self.prediction = Prediction(self.seen['probs'], moved(self.seen['thresholds'], steps))
+        if 'error' not in self.seen:
+            self.prediction = Prediction(self.seen['probs'], moved(self.seen['thresholds'], steps))
         self.answer.value = _answer_html(self.seen, self.prediction)
 
-    def __str__(self): return f'{self.name}: ' + (self.seen['error'] if self.prediction is None else _headline(self.prediction)[0] + '.')
+    def __str__(self):
+        said = self.seen['error'] if self.prediction is None else _headline(self.prediction)[0] + '.'
+        return f'{self.name}: {said}'
 
 # %% ../nbs/32_app.ipynb #7c28f9a9
 def _csv(cards, labels):
@@ -113,257 +126,161 @@ def _csv(cards, labels):
         else: rows.writerow([name, '', *['']*len(labels), c.seen['error']])
     return f.getvalue()
 
-# %% ../nbs/32_app.ipynb #9be92aef
+# %% ../nbs/32_app.ipynb #7c3bb83d
 def _csv_link(cards, labels):
     "A link that saves the table, which is in the link itself."
     if not any(c.seen for c in cards): return ''
-    table = base64.b64encode(_csv(cards, labels).encode('utf-8-sig')).decode() # the mark at its start tells Excel that it is UTF-8
-    return f'<a class="bc-button" download="bears.csv" href="data:text/csv;charset=utf-8;base64,{table}">Download answers (CSV)</a>'
+    table = _csv(cards, labels).encode('utf-8-sig') # the mark at its start tells Excel that it is UTF-8
+    uri = 'data:text/csv;charset=utf-8;base64,' + base64.b64encode(table).decode()
+    return f'<a class="bc-button" download="bears.csv" href="{uri}">Download answers (CSV)</a>'
 
-# %% ../nbs/32_app.ipynb #686b91bc
-_STYLE = '''<style>
-:root:root { color-scheme:light dark; --bc-page:#f3f5f8; --bc-card:#fff; --bc-text:#1b2430; --bc-soft:#566071; --bc-line:#c9d0da; --bc-blue:#1d5fc4;
-  --bc-on-blue:#fff; --bc-track:#e4e8ee; --bc-grey:#798394; --bc-red:#a61b1b }
-@media (prefers-color-scheme:dark) { :root:root { --bc-page:#14181f; --bc-card:#1e242e; --bc-text:#e9edf3; --bc-soft:#a9b3c2; --bc-line:#495365;
-  --bc-blue:#82b1ff; --bc-on-blue:#0d1520; --bc-track:#343d4b; --bc-grey:#8792a3; --bc-red:#ff9d96 } }
-html:root, html body { --jp-layout-color0:var(--bc-page); --jp-layout-color1:var(--bc-card); --jp-layout-color2:var(--bc-track); --jp-layout-color3:var(--bc-line);
-  --jp-content-font-color0:var(--bc-text); --jp-content-font-color1:var(--bc-text); --jp-ui-font-color0:var(--bc-text); --jp-ui-font-color1:var(--bc-text);
-  --jp-border-color1:var(--bc-grey); --jp-brand-color1:var(--bc-blue); --jp-brand-color2:var(--bc-blue); --jp-brand-color3:var(--bc-blue);
-  --jp-widgets-color:var(--bc-text); --jp-widgets-label-color:var(--bc-text); --jp-widgets-readout-color:var(--bc-text) }
-html:root, html body, html .jp-Notebook { background:var(--bc-page) !important }
-
-/* Voila's panes: in their place, the page itself scrolls */
-#main, #jp-main-content-panel, #rendered_cells { position:static !important; width:auto !important; height:auto !important; min-height:0 !important; contain:none !important; overflow:visible !important;
-  background:transparent !important; padding:0 !important }
-#rendered_cells :is(.jp-OutputArea, .jp-OutputArea-child, .jp-OutputArea-output) { overflow:visible }
-#rendered_cells .jp-OutputArea-output:not(:has(*)) { font:20px system-ui, sans-serif; min-height:75vh; display:grid; place-content:center } /* a word that the page is on its way */
-
-.bc-app { max-width:720px; margin:0 auto; padding:16px; box-sizing:border-box; color:var(--bc-text); font:16px/1.5 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif }
-.bc-app, .bc-app * { letter-spacing:normal }
-.bc-app :is(.widget-vbox, .widget-hbox, .widget-box) { overflow:visible; margin:0 }
-.bc-app :is(.widget-html, .widget-html-content) { font:inherit; line-height:1.5; color:inherit; height:auto; overflow:visible; margin:0; width:auto; min-width:0; align-self:stretch; white-space:normal }
-.bc-app h1 { font-size:1.75em; line-height:1.2; margin:.3em 0 .2em; font-weight:700 }
-.bc-app h2 { font-size:1.2em; line-height:1.3; margin:.2em 0; font-weight:700 }
-.bc-app .bc-side h2 { font-size:1em; margin:1em 0 .4em }
-.bc-app p { margin:.2em 0; font-size:1em }
-.bc-app .bc-soft { color:var(--bc-soft); font-size:.875em }
-.bc-hidden { position:absolute; width:1px; height:1px; overflow:hidden; clip-path:inset(50%); white-space:nowrap }
-.bc-app :is(button, a, .noUi-handle):focus-visible { outline:3px solid var(--bc-text) !important; outline-offset:2px }
-
-.bc-app .bc-drop { border:2px dashed var(--bc-grey); border-radius:12px; background:var(--bc-card); padding:20px 16px 10px; margin:12px 0 0; align-items:center; text-align:center }
-.bc-drop.bc-over { border-color:var(--bc-blue); border-style:solid }
-@media (hover:none) { .bc-mouse { display:none } }
-.bc-app :is(.widget-upload, .bc-plain, .bc-button, [data-where]) { background:transparent; color:var(--bc-blue); border:1.5px solid var(--bc-blue); border-radius:8px; padding:8px 16px; font-family:inherit; font-size:15px;
-  line-height:1.4; font-weight:600; height:auto; width:auto; min-height:44px; cursor:pointer; box-shadow:none; margin:0; box-sizing:border-box; display:inline-flex; align-items:center; text-decoration:none }
-.bc-app .widget-upload { background:var(--bc-blue); color:var(--bc-on-blue); padding:10px 22px; font-size:0 }
-.bc-app .widget-upload::before { content:"Choose pictures"; font-size:16px }
-.bc-app .bc-examples { flex-flow:row wrap; gap:8px }
-.bc-app .bc-example { width:104px; height:auto; min-height:120px; padding:0 0 6px; display:flex; flex-direction:column; align-items:center; font-family:inherit; font-size:14px; line-height:1.2; color:var(--bc-text); margin:0;
-  background:var(--bc-card); border:1px solid var(--bc-line); border-radius:8px; white-space:normal; cursor:pointer; box-shadow:none; overflow:hidden }
-.bc-app .bc-example::before { content:""; width:100%; height:76px; margin-bottom:6px; background:center/cover }
-.bc-app :is(.bc-example, .bc-plain, .bc-button):hover { border-color:var(--bc-text) }
-
-.bc-app .bc-answers { scroll-margin-top:8px; padding-top:16px }
-.bc-app .bc-tools { gap:4px }
-.bc-app:not(:has(.bc-bar i)) :is(.bc-sure, .bc-tools .bc-soft) { display:none }
-.bc-app .bc-sure { position:sticky; top:0; padding-top:6px; z-index:2; background:var(--bc-page) }
-.bc-app .bc-sure .widget-hslider { width:100%; height:auto; margin:0; font:inherit; display:flex; flex-wrap:wrap; align-items:center; column-gap:8px }
-.bc-app .bc-sure :is(.widget-label, .widget-readout) { width:auto; min-width:0; max-width:none; height:auto; margin:0; font-family:inherit; font-size:16px; line-height:1.5; text-align:left; overflow:visible; color:var(--bc-text); white-space:nowrap }
-.bc-app .bc-sure .widget-readout { order:1; font-weight:700 }
-.bc-app .bc-sure .slider-container { order:2; flex:1 0 100%; max-width:560px; height:40px; padding:0 20px; overflow:visible; display:flex; align-items:center; box-sizing:border-box }
-.bc-app .bc-sure .slider { flex:1; margin:0 }
-.bc-app .noUi-target { background:var(--bc-track); border-color:var(--bc-grey) }
-.bc-app .noUi-handle { background:var(--bc-blue); border-color:var(--bc-blue); width:24px; height:24px; top:-10px; right:-12px; border-radius:50% }
-.bc-app .bc-take { flex-flow:row wrap; gap:8px; align-items:center; margin:4px 0 }
-.bc-live p { font-weight:600; min-height:1.5em; overflow-wrap:anywhere }
-
-.bc-app .bc-cards { display:grid; grid-template-columns:repeat(auto-fill, minmax(min(100%, 300px), 1fr)); gap:16px; margin-top:8px; align-items:start }
-.bc-app .bc-card { background:var(--bc-card); border:1px solid var(--bc-line); border-radius:12px; padding:12px 14px 16px; margin:0; overflow:hidden; min-width:0 }
-.bc-picture { position:relative; background:var(--bc-track); border-radius:8px; overflow:hidden; display:flex; justify-content:center; width:fit-content; margin:0 auto; max-width:100% }
-.bc-picture img:first-child { display:block; max-width:100%; max-height:280px }
-.bc-map { position:absolute; inset:0; width:100%; height:100% } .bc-map[hidden] { display:none }
-.bc-app .bc-name { color:var(--bc-soft); font-size:.875em; overflow-wrap:anywhere } .bc-app .bc-refused { color:var(--bc-red) } .bc-app .bc-wait { color:var(--bc-soft) }
-.bc-app ul.bc-bars { list-style:none; margin:.6em 0 0; padding:0; font-size:.9375em }
-.bc-app .bc-bars li { display:grid; grid-template-columns:minmax(0, 9.5em) 1fr 3em; gap:10px; align-items:center; margin:0; padding:3px 0 }
-.bc-bar { position:relative; height:12px; background:var(--bc-track); border-radius:3px } .bc-bar b { position:absolute; inset:0 auto 0 0; background:var(--bc-grey); border-radius:3px }
-.bc-found { font-weight:700 } .bc-found .bc-bar b { background:var(--bc-blue) } .bc-bar i { position:absolute; top:-4px; bottom:-4px; width:3px; margin-left:-1.5px; background:var(--bc-text) } .bc-percent { text-align:right }
-.bc-where { display:flex; flex-wrap:wrap; gap:8px; margin-top:12px } .bc-where:empty { display:none } .bc-app [data-where][aria-pressed=true] { background:var(--bc-blue); color:var(--bc-on-blue) }
-.bc-app .bc-lost { position:fixed; inset:auto 0 0; z-index:3; margin:0; padding:12px 16px; background:var(--bc-text); color:var(--bc-page); text-align:center } .bc-lost:empty { display:none } .bc-app .bc-lost a { color:inherit; text-decoration:underline }
-
-@media (max-width:480px) { .bc-app { padding:12px } .bc-app .bc-sure :is(.widget-label, .widget-readout) { font-size:15px } .bc-app .bc-example { width:calc(33.3% - 6px) } .bc-app h1 { font-size:1.5em } }
-@media (max-width:899px) { .bc-app:has(.bc-card) .bc-answers { min-height:100vh } }
-@media (min-width:900px) { .bc-app:has(.bc-card) { max-width:1240px; display:grid; grid-template-columns:336px minmax(0, 1fr); column-gap:32px; align-items:start }
-  .bc-app:has(.bc-card) > :first-child { grid-column:1 / -1 } .bc-app:has(.bc-card) .bc-side { position:sticky; top:16px } .bc-app:has(.bc-card) .bc-answers { padding-top:8px } }
-@media print { .bc-app .bc-side, .bc-app .bc-tools { display:none } .bc-app .bc-card { break-inside:avoid } }
-</style>'''
-
-# %% ../nbs/32_app.ipynb #55e8e9e0
-_SCRIPT = '''<script>
-(() => {
-  const maxFile = MAX_BYTES, $ = s => document.querySelector('.bc-app ' + s);
-  let input = null, sent = Promise.resolve();
-  function hiddenInput(button) { // of the FileUpload
-    const click = HTMLInputElement.prototype.click;
-    HTMLInputElement.prototype.click = function () { input = this };
-    try { button.click() } finally { HTMLInputElement.prototype.click = click }
-    input?.addEventListener('change', checked, true);
-  }
-  const small = new WeakSet(); // lists that have been checked
-  function checked(event) {
-    if (small.has(input.files)) return;
-    event.stopImmediatePropagation();
-    send([...input.files]);
-  }
-  const refused = (file, why) => new File([], file.name, {type: 'refused/' + why});
-  async function fit(file) {
-    if (file.size > maxFile) return refused(file, 'large');
-    return file.slice(0, 1).arrayBuffer().then(() => file, () => refused(file, 'unreadable')); // a folder, or gone
-  }
-  async function send(files) { // in messages of up to maxFile bytes, the last one first since the newest cards stand above
-    const messages = [[]];
-    let size = 0;
-    for (const file of await Promise.all(files.map(fit))) {
-      if ((size += file.size) > maxFile) { messages.push([]); size = file.size }
-      messages.at(-1).push(file);
-    }
-    for (const message of messages.reverse()) sent = sent.then(() => sendOne(message));
-  }
-  const taken = () => $('.bc-live p')?.dataset.taken;
-  async function until(ready) { while (!ready()) await new Promise(done => setTimeout(done, 50)) }
-  async function sendOne(files) { // one at a time: ipywidgets drops a value that has not left yet when the next one comes
-    await until(() => input && taken());
-    const list = new DataTransfer(), before = taken();
-    for (const file of files) list.items.add(file);
-    $('.bc-live p').textContent = 'Sending…';
-    input.files = list.files;
-    small.add(input.files);
-    input.dispatchEvent(new Event('change'));
-    await until(() => taken() !== before);
-  }
-  const dragged = { // for the whole page: JupyterLab's frame would keep some of it
-    dragover: e => { $('.bc-drop')?.classList.add('bc-over') },
-    dragleave: e => { if (!e.relatedTarget) $('.bc-drop')?.classList.remove('bc-over') },
-    drop: e => {
-      $('.bc-drop')?.classList.remove('bc-over');
-      if (e.dataTransfer.files.length) send([...e.dataTransfer.files]);
-    }};
-  for (const event in dragged) document.addEventListener(event, e => { e.preventDefault(); dragged[event](e) }, true);
-  const config = document.getElementById('jupyter-config-data'), lost = document.createElement('p'); // a page that was long asleep has lost its process
-  lost.className = 'bc-lost';
-  lost.setAttribute('role', 'alert');
-  async function alive() {
-    const {baseUrl, kernelId} = JSON.parse(config.textContent), ok = await fetch(baseUrl + 'api/kernels/' + kernelId).then(r => r.ok, () => false);
-    lost.innerHTML = ok ? '' : 'This page has lost its connection. What it shows stays; <a href="">load it again</a> to go on.';
-  }
-  if (config) for (const event of ['visibilitychange', 'click', 'drop']) document.addEventListener(event, () => document.hidden || alive());
-  addEventListener('pageshow', e => { if (e.persisted) location.reload() }); // come back to by the browser's button
-  document.addEventListener('click', e => { // where in the picture?
-    const button = e.target.closest?.('[data-where]'), card = button?.closest('.bc-card');
-    if (!card) return;
-    card.dataset.shown = button.getAttribute('aria-pressed') === 'true' ? '' : button.dataset.where;
-    tidy();
-  });
-  function set(element, attributes) { for (const k in attributes) if (element && element.getAttribute(k) !== attributes[k]) element.setAttribute(k, attributes[k]) }
-  let newest = null;
-  function tidy() {
-    const button = $('.widget-upload'), app = document.querySelector('.bc-app');
-    if (button && !input) hiddenInput(button);
-    if (app && !lost.isConnected) app.append(lost);
-    set(button, {'aria-label': 'Choose pictures'});
-    set($('.bc-live'), {role: 'status', 'aria-live': 'polite'});
-    set($('.bc-cards'), {role: 'region', 'aria-label': 'Answers'});
-    const words = $('.bc-sure .widget-readout');
-    set(words, {tabindex: '-1'});
-    set($('.noUi-handle'), {'aria-label': 'How sure must it be?', 'aria-valuetext': words ? words.textContent : ''});
-    document.querySelectorAll('.bc-card').forEach(card => {
-      const shown = card.querySelector(`[data-where="${CSS.escape(card.dataset.shown || '')}"]`) ? card.dataset.shown : '';
-      card.querySelectorAll('[data-where]').forEach(b => set(b, {'aria-pressed': String(b.dataset.where === shown)}));
-      card.querySelectorAll('[data-map]').forEach(m => { if (m.hidden !== (m.dataset.map !== shown)) m.hidden = m.dataset.map !== shown });
-    });
-    const card = $('.bc-card');
-    if (card && card !== newest && card.getBoundingClientRect().top > innerHeight/2)
-      $('.bc-answers').scrollIntoView({behavior: matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth'});
-    newest = card;
-  }
-  let due = 0;
-  new MutationObserver(() => { due ||= requestAnimationFrame(() => { due = 0; tidy() }) }).observe(document.documentElement, {childList: true, subtree: true, characterData: true});
-})();
-</script>'''.replace('MAX_BYTES', str(MAX_BYTES))
+# %% ../nbs/32_app.ipynb #e783bac4
+def _head():
+    "Style sheet and script of the page."
+    script = static('app.js').replace('MAX_BYTES', str(MAX_BYTES))
+    return f'<style>{static("app.css")}</style><script>{script}</script>'
 
 # %% ../nbs/32_app.ipynb #353b47da
 _MB = 2**20
 
-# %% ../nbs/32_app.ipynb #fc21a101
+# %% ../nbs/32_app.ipynb #4cd223b8
 def _refusal(content, type):
     "Why an upload is not even looked at: one sentence, or None."
     if type == 'refused/unreadable': return 'This can not be read: it is a folder, or is not there any more.'
-    if type == 'refused/large' or len(content) > MAX_BYTES: return f'This file is too large: a picture may have up to {MAX_BYTES//_MB} MB. Save it smaller and try that.'
+    if type == 'refused/large' or len(content) > MAX_BYTES:
+        return f'This file is too large: a picture may have up to {MAX_BYTES//_MB} MB. Save it smaller and try that.'
     if not content: return 'This file is empty.'
 
-# %% ../nbs/32_app.ipynb #36ed58d4
+# %% ../nbs/32_app.ipynb #9cd5c315
+class _Status:
+    "The line that says what goes on, also to those who do not see the page."
+    def __init__(self):
+        self.line, self.taken, self._news = widgets.HTML().add_class('bc-live'), 0, []
+        self.say('')
+
+    def say(self, words): self.line.value = f'<p data-taken="{self.taken}">{html.escape(words)}</p>'
+
+    def answered(self, card, waiting):
+        "What has been answered, once the page is `waiting` for none."
+        self._news.append(card)
+        if waiting: return self.say(f'{waiting} more to look at…')
+        many = len(self._news) > 3
+        self.say(f'{len(self._news)} files are answered.' if many else ' '.join(map(str, self._news)))
+        self._news = []
+
+# %% ../nbs/32_app.ipynb #f6a25c68
+def _tools(table, clear):
+    "What there is to do with answers: shown when there are some."
+    note = 'A label counts from the mark on its bar. Move all marks: left to miss less, right for fewer false alarms.'
+    buttons = widgets.HBox([table, clear]).add_class('bc-take')
+    return widgets.VBox([widgets.HTML(f'<p class="bc-soft">{note}</p>'), buttons]).add_class('bc-tools')
+
+# %% ../nbs/32_app.ipynb #4f0437a7
+class _Cards:
+    "The newest cards of a page, in the grid that shows them, and the table of their answers."
+    def __init__(self, labels, keep):
+        self.labels, self.keep, self.all = labels, keep, []
+        self.grid, self.table = widgets.Box().add_class('bc-cards'), widgets.HTML()
+        self.clear = widgets.Button(description='Remove all').add_class('bc-plain')
+        self.tools = _tools(self.table, self.clear)
+
+    def put(self, cards):
+        "Show the newest of `cards`, and close all others for good."
+        before, self.all = [*cards, *(c for c in self.all if c not in cards)], cards[:self.keep]
+        self.grid.children = [c.box for c in self.all]
+        self.tools.layout.display = None if cards else 'none'
+        _close(*(c.box for c in before if c not in self.all))
+        self.tell()
+
+    def tell(self):
+        "The table as the cards now are."
+        self.table.value = _csv_link(self.all, self.labels)
+
+    def move(self, steps):
+        "All answers with thresholds moved by `steps`: in words, how many find something."
+        for c in self.all: c.move(steps)
+        self.tell()
+        found = [bool(_found(c.prediction)) for c in self.all if c.prediction]
+        return f'Something is found in {sum(found)} of {len(found)} pictures.'
+
+# %% ../nbs/32_app.ipynb #8bf880ca
+def _inputs():
+    "What a visitor has hands on: the button that takes files, and the slider."
+    upload = widgets.FileUpload(accept='image/*,.heic,.heif', multiple=True, description='Choose pictures',
+                                tooltip='', icon='')
+    return upload, widgets.SelectionSlider(options=SURENESS, value=0, description='How sure must it be?', tooltip='')
+
+def _entrance(upload, examples, keep):
+    "The part of the page that takes pictures."
+    limits = (f'Up to {MAX_BYTES//_MB} MB and {MAX_PIXELS//10**6} megapixels a picture: JPEG, PNG, WebP, HEIC and '
+              f'others. The newest {keep} stay on the page. Nothing is stored; all is gone when you leave.')
+    words = widgets.HTML(f'<p class="bc-mouse">or drop them anywhere on this page</p><p class="bc-soft">{limits}</p>')
+    drop = widgets.VBox([upload, words]).add_class('bc-drop')
+    offer = widgets.HTML('<h2>No picture at hand? Try a drawn one</h2>')
+    return widgets.VBox([drop, offer, examples]).add_class('bc-side')
+
+def _example_row(examples, take):
+    "A button with its picture for each example, which `take` is given."
+    def button(i, name, uri):
+        res = widgets.Button(description=name.removesuffix('.jpg').removeprefix('drawn '))
+        res.on_click(lambda _: take([(name, base64.b64decode(uri.partition(',')[2]), 'image/jpeg')]))
+        return res.add_class('bc-example').add_class(f'bc-example{i}')
+    style = ''.join(f'.bc-app .bc-example{i}::before {{ background-image:url({uri}) }}'
+                    for i,(_,uri) in enumerate(examples))
+    buttons = [button(i, *e) for i,e in enumerate(examples)]
+    return widgets.Box([*buttons, widgets.HTML(f'<style>{style}</style>')]).add_class('bc-examples')
+
+# %% ../nbs/32_app.ipynb #ca29c64d
+def _whole(labels, entrance, sure, *answers):
+    "The page."
+    kinds = html.escape(in_words([k for k in labels if k != OTHER]))
+    title = f'<h1>Which bears are in your picture?</h1><p>A model looks for {kinds}: one, several, or none.</p>'
+    slider = widgets.VBox([sure]).add_class('bc-sure')
+    answers = widgets.VBox([slider, *answers]).add_class('bc-answers')
+    return widgets.VBox([widgets.HTML(title), entrance, answers]).add_class('bc-app')
+
+# %% ../nbs/32_app.ipynb #4934d5d5
 class Page:
     "The page of one visitor: `ui` is what to display."
     def __init__(self,
         reader:Reader|None=None, # one that is there already, or was started for this page, if None
         keep:int=100 # cards that stay on the page; the oldest go
     ):
-        self.reader, self.keep, self.cards, self._news, self._taken = reader or Reader(), keep, [], [], 0
+        self.reader, self.status = reader or Reader(), _Status()
         self._lock, self._threads = threading.RLock(), ThreadPoolExecutor(2, thread_name_prefix='bearclf')
         hello = self.reader.ask()
         if 'error' in hello: raise BearclfError(hello['error'])
-        self.labels = hello['labels']
-        self._build(hello['examples'])
-
-    def _build(self, examples):
-        "Make the widgets."
-        self.upload = widgets.FileUpload(accept='image/*,.heic,.heif', multiple=True, description='Choose pictures', tooltip='', icon='')
-        self.sure = widgets.SelectionSlider(options=SURENESS, value=0, description='How sure must it be?', tooltip='', continuous_update=True)
-        self.clear = widgets.Button(description='Remove all').add_class('bc-plain')
-        self.status, self.table, self.grid = widgets.HTML().add_class('bc-live'), widgets.HTML(), widgets.Box().add_class('bc-cards')
-        kinds = in_words([k for k in self.labels if k != OTHER])
-        limits = (f'Up to {MAX_BYTES//_MB} MB and {MAX_PIXELS//10**6} megapixels a picture: JPEG, PNG, WebP, HEIC and others. The newest {self.keep} stay on the page. '
-                  'Nothing is stored; all is gone when you leave.')
-        side = widgets.VBox([
-            widgets.VBox([self.upload, widgets.HTML(f'<p class="bc-mouse">or drop them anywhere on this page</p><p class="bc-soft">{limits}</p>')]).add_class('bc-drop'),
-            widgets.HTML('<h2>No picture at hand? Try a drawn one</h2>'), self._example_row(examples)]).add_class('bc-side')
-        note = 'A label counts from the mark on its bar. Move all marks: left to miss less, right for fewer false alarms.'
-        self.tools = widgets.VBox([widgets.HTML(f'<p class="bc-soft">{note}</p>'), widgets.HBox([self.table, self.clear]).add_class('bc-take')]).add_class('bc-tools')
-        self.ui = widgets.VBox([
-            widgets.HTML(f'<h1>Which bears are in your picture?</h1><p>A model looks for {html.escape(kinds)}: one, several, or none.</p>'),
-            side, widgets.VBox([widgets.VBox([self.sure]).add_class('bc-sure'), self.tools, self.status, self.grid]).add_class('bc-answers')]).add_class('bc-app')
+        self._cards = _Cards(hello['labels'], keep)
+        self.upload, self.sure = _inputs()
+        self.clear = self._cards.clear
+        entrance = _entrance(self.upload, _example_row(hello['examples'], self.take), keep)
+        self.ui = _whole(hello['labels'], entrance, self.sure, self._cards.tools, self.status.line, self._cards.grid)
         self.upload.observe(self._uploaded, 'value')
-        self.sure.observe(lambda _: self._moved(), 'value')
-        self.clear.on_click(lambda _: self._cleared())
-        self._arranged()
-        self._say('')
+        self.sure.observe(self._moved, 'value')
+        self.clear.on_click(self._cleared)
+        self._cards.put([])
 
-    def _example_row(self, examples):
-        "A button with its picture for each example."
-        def button(i, name, uri):
-            res = widgets.Button(description=name.removesuffix('.jpg').removeprefix('drawn ')).add_class('bc-example').add_class(f'bc-example{i}')
-            res.on_click(lambda _: self.take([(name, base64.b64decode(uri.partition(',')[2]), 'image/jpeg')]))
-            return res
-        style = ''.join(f'.bc-app .bc-example{i}::before {{ background-image:url({uri}) }}' for i,(_,uri) in enumerate(examples))
-        return widgets.Box([*(button(i, *e) for i,e in enumerate(examples)), widgets.HTML(f'<style>{style}</style>')]).add_class('bc-examples')
-
-    def _uploaded(self, change):
-        files = [(f['name'], bytes(f['content']), f['type']) for f in change['new']]
-        if not files: return
-        self.upload.value = () # the page keeps no upload longer than it takes to look at it
-        self._taken += 1 # the browser may send more
-        self.take(files)
+    @property
+    def cards(self)->list: # newest first
+        "What is on the page."
+        return self._cards.all
 
     def take(self,
         files:Iterable # (name, content, media type) of each: as the browser says, so none of it is believed
     )->list: # a future for each
         "Put a card for each of `files` on the page and have them looked at."
         files = list(files)
-        with self._lock:
-            new = [_Card(name) for name,*_ in files]
-            self.cards = new + self.cards
-            self._arranged()
-        self._say(f'Looking at {len(files)} pictures…' if len(files) > 1 else f'Looking at {files[0][0]}…')
+        new = [_Card(name) for name,*_ in files]
+        with self._lock: self._cards.put(new + self.cards)
+        self.status.say(f'Looking at {len(files)} pictures…' if len(files) > 1 else f'Looking at {files[0][0]}…')
         return [self._threads.submit(self._answer, card, *rest) for card,(_,*rest) in zip(new, files)]
+
+    def _uploaded(self, change):
+        files = [(f['name'], bytes(f['content']), f['type']) for f in change['new']]
+        if not files: return
+        self.upload.value = () # the page keeps no upload longer than it takes to look at it
+        self.status.taken += 1 # the browser may send more
+        self.take(files)
 
     def _answer(self, card, content, type):
         with self._lock:
@@ -373,74 +290,30 @@ class Page:
         with self._lock:
             if card not in self.cards: return
             card.show(seen, self.sure.value)
-            self.table.value = _csv_link(self.cards, self.labels)
-            self._told(card)
+            self._cards.tell()
+            self.status.answered(card, sum(c.seen is None for c in self.cards))
 
-    def _told(self, card):
-        "Say what has been answered, when nothing is awaited any more."
-        self._news.append(card)
-        waiting = sum(c.seen is None for c in self.cards)
-        if waiting: return self._say(f'{waiting} more to look at…')
-        self._say(' '.join(map(str, self._news)) if len(self._news) < 4 else f'{len(self._news)} files are answered.')
-        self._news = []
+    def _moved(self, change):
+        with self._lock: self.status.say(self._cards.move(self.sure.value))
 
-    def _arranged(self):
-        "Show the newest cards; close the others. The tools are there when there is something to use them on."
-        gone, self.cards = self.cards[self.keep:], self.cards[:self.keep]
-        self.grid.children = [c.box for c in self.cards]
-        self.tools.layout.display = None if self.cards else 'none'
-        _close(*(c.box for c in gone))
-
-    def _moved(self):
-        with self._lock:
-            for c in self.cards: c.move(self.sure.value)
-            self.table.value = _csv_link(self.cards, self.labels)
-            answers = [c.prediction for c in self.cards if c.prediction]
-            self._say(f'Something is found in {sum(map(bool, map(_found, answers)))} of {len(answers)} pictures.')
-
-    def _cleared(self):
-        with self._lock:
-            gone, self.cards = self.cards, []
-            self._arranged()
-            _close(*(c.box for c in gone))
-            self.table.value = ''
-            self._say('All pictures are removed.')
-
-    def _say(self, words): self.status.value = f'<p data-taken="{self._taken}">{html.escape(words)}</p>'
+    def _cleared(self, button):
+        with self._lock: self._cards.put([])
+        self.status.say('All pictures are removed.')
 
 # %% ../nbs/32_app.ipynb #d56a1a01
 def page():
     "Show the page: all that `nbs/app.ipynb` does."
     try: ui = Page().ui
     except BearclfError as e: ui = widgets.HTML(f'<p class="bc-refused">{html.escape(str(e))}</p>').add_class('bc-app')
-    display(HTML(_STYLE + _SCRIPT), ui)
+    display(HTML(_head()), ui)
 
-# %% ../nbs/32_app.ipynb #08c597c1
-_TEMPLATE = '''{%- extends 'voila/templates/lab/index.html.j2' -%}
-{% import "spinner.macro.html.j2" as spinner %}
-{%- block notebook_css -%}
-{{ resources.include_js("static/voila-style.js") }}
-<style>.jp-mod-noOutputs.jp-mod-noInput { display: none } #loading { font: 20px system-ui, sans-serif; height: 75vh; display: grid; place-content: center }
-html { color-scheme: light dark } @media (prefers-color-scheme: dark) { html body { background: #14181f; color: #e9edf3 } }</style>
-{{ super.super() }}
-{%- endblock -%}
-{%- block body_header -%}
-<link rel="icon" href="data:;base64,=">
-<body class="jp-Notebook theme-light" data-base-url="{{resources.base_url}}voila/" data-jp-theme-light="true" data-jp-theme-name="JupyterLab Light" data-voila="voila">
-<div id="loading" role="status">The page is being made ready…</div>
-{% from 'voila_setup.macro.html.j2' import voila_setup_helper_functions with context %}
-{{ voila_setup_helper_functions() }}
-<script>window.voila_process = () => {}</script>
-<div id="rendered_cells" style="display: none"><div>
-{%- endblock -%}
-'''
-
-# %% ../nbs/32_app.ipynb #c56bb032
+# %% ../nbs/32_app.ipynb #60dd3fbf
 def _notebook():
     "The notebook that is served; `nbs/app.ipynb` is the same."
     import nbformat.v4 as v4
     cell = v4.new_code_cell('from bearclf.app import page\n\npage()', id='page')
-    return v4.new_notebook(cells=[cell], metadata=dict(title='Which bears are in your picture?', kernelspec=dict(display_name='python3', language='python', name='python3')))
+    kernel = dict(display_name='python3', language='python', name='python3')
+    return v4.new_notebook(cells=[cell], metadata=dict(title='Which bears are in your picture?', kernelspec=kernel))
 
 # %% ../nbs/32_app.ipynb #598d75d5
 @contextmanager
@@ -449,61 +322,65 @@ def _folder():
     import nbformat
     with tempfile.TemporaryDirectory(prefix='bearclf-') as tmp:
         notebook, template = Path(tmp)/'page'/'app.ipynb', Path(tmp)/'template'/'index.html.j2'
-        for f,text in ((notebook, nbformat.writes(_notebook())), (template, _TEMPLATE)):
+        for f,text in ((notebook, nbformat.writes(_notebook())), (template, static('app.html.j2'))):
             f.parent.mkdir()
             f.write_text(text, encoding='utf-8')
         yield notebook, template.parent
 
-# %% ../nbs/32_app.ipynb #898458e7
+# %% ../nbs/32_app.ipynb #6d7d5530
 def _check_port(host, port):
     "`BearclfError` if nobody can listen there."
     try:
         if not 0 < port < 2**16: raise OSError
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except (OSError, UnicodeError): raise BearclfError(f'There is no address {host}, port {port}, to serve the page at; give others with --host and --port.') from None
+    except (OSError, UnicodeError):
+        raise BearclfError(f'There is no address {host}, port {port}, to serve the page at; '
+                           'give others with --host and --port.') from None
     with socket.socket(family) as s:
         if os.name == 'posix': s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1) # as the server does
         try: s.bind(address)
-        except OSError as e: raise BearclfError(f'The page can not be served at port {port} of {host} ({e.strerror}); give another with --port.') from None
+        except OSError as e:
+            raise BearclfError(f'The page can not be served at port {port} of {host} ({e.strerror}); '
+                               'give another with --port.') from None
 
 # %% ../nbs/32_app.ipynb #3e2245ee
 _READY = 1          # kernels that wait for visitors: about 50 MB each
 _IDLE_SECONDS = 300 # after which a kernel that nobody is connected to is ended
 
-# %% ../nbs/32_app.ipynb #e493523e
+# %% ../nbs/32_app.ipynb #c195ff57
 def _kernel_manager():
     "Voila's keeper of kernels, whose end is quiet, also for a kernel that has only just begun."
     from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
     class KernelManager(AsyncMappingKernelManager):
-        async def start_kernel(self, **kwargs): return await super().start_kernel(**kwargs, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        async def start_kernel(self, **kwargs):
+            return await super().start_kernel(**kwargs, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         async def shutdown_all(self, now=True):
             for kernel_id in self.list_kernel_ids():
                 with suppress(Exception): await self.shutdown_kernel(kernel_id, now=True)
     return KernelManager
 
-# %% ../nbs/32_app.ipynb #97b39812
+# %% ../nbs/32_app.ipynb #f5950005
 def _settings(notebook, host, port):
     "What Voila is told."
     from traitlets.config import Config
+    posix = os.name == 'posix'
+    tornado = dict(websocket_max_message_size=MAX_BYTES + 2**20, ws_ping_interval=30_000, ws_ping_timeout=30_000,
+                   disable_check_xsrf=True)
     return Config(
-        Voila=dict(notebook_path=str(notebook), root_dir=str(notebook.parent), ip=host, port=port, port_retries=0, open_browser=True, log_level='ERROR',
-                   connection_dir_root='/tmp' if os.name == 'posix' else None, # a socket's path may have about 100 letters
-                   tornado_settings=dict(websocket_max_message_size=MAX_BYTES + 2**20, ws_ping_interval=30_000, ws_ping_timeout=30_000,
-                                         disable_check_xsrf=True)),
-        VoilaConfiguration=dict(multi_kernel_manager_class=_kernel_manager(), preheat_kernel=True, default_pool_size=_READY, strip_sources=True,
-                                show_tracebacks=False, allow_template_override='NO', allow_theme_override='NO', file_allowlist=[]),
+        Voila=dict(notebook_path=str(notebook), root_dir=str(notebook.parent), ip=host, port=port, port_retries=0,
+                   open_browser=True, log_level='ERROR', tornado_settings=tornado,
+                   connection_dir_root='/tmp' if posix else None), # a socket's path may have about 100 letters
+        VoilaConfiguration=dict(multi_kernel_manager_class=_kernel_manager(), preheat_kernel=True,
+                                default_pool_size=_READY, strip_sources=True, show_tracebacks=False,
+                                allow_template_override='NO', allow_theme_override='NO', file_allowlist=[]),
         KernelRestarter=dict(restart_limit=0), # a kernel that died has lost its visitor's page, which says so
-        KernelManager=dict(transport='ipc' if os.name == 'posix' else 'tcp'),
-        MappingKernelManager=dict(cull_idle_timeout=_IDLE_SECONDS, cull_interval=60, cull_connected=False, cull_busy=False))
+        KernelManager=dict(transport='ipc' if posix else 'tcp'),
+        MappingKernelManager=dict(cull_idle_timeout=_IDLE_SECONDS, cull_interval=60,
+                                  cull_connected=False, cull_busy=False))
 
-# %% ../nbs/32_app.ipynb #7c9cd1e2
-def serve(
-    host:str='localhost', # address to listen at
-    port:int=8866,
-    browser:bool=True, # open the page in one?
-    model:str|Path|None=None # as `Classifier` takes it
-):
-    "Serve the page until Ctrl-C. `BearclfError` if nobody can listen there, `ModelError` if the model can't be used."
+# %% ../nbs/32_app.ipynb #e0d385fb
+def _server(settings, template, browser):
+    "Voila with these settings and no others, with the page's template; it says where the page is."
     from voila.app import Voila
     class Server(Voila):
         def load_config_file(self, *args, **kwargs): pass # nobody's settings but ours
@@ -511,15 +388,26 @@ def serve(
             super().setup_template_dirs()
             self.template_paths.insert(0, str(template))
         def launch_browser(self): # called once the port is ours
+            host = self.ip
             name = 'localhost' if host in ('0.0.0.0', '::') else f'[{host}]' if ':' in host else host
-            url = f'http://{name}:{port}/'
+            url = f'http://{name}:{self.port}/'
             print(f'The page is at {url} (Ctrl-C stops it)', flush=True)
             if browser: webbrowser.open(url)
+    return Server(config=settings)
+
+# %% ../nbs/32_app.ipynb #2a6559b8
+def serve(
+    host:str='localhost', # address to listen at
+    port:int=8866,
+    browser:bool=True, # open the page in one?
+    model:str|Path|None=None # as `Classifier` takes it
+):
+    "Serve the page until Ctrl-C. `BearclfError` if nobody can listen there, `ModelError` if the model can't be used."
     _check_port(host, port)
     with Reader(None if model is None else Path(model).resolve()) as reader, _folder() as (notebook, template):
         os.environ[WHERE] = reader.where
         try:
-            server = Server(config=_settings(notebook, host, port))
+            server = _server(_settings(notebook, host, port), template, browser)
             server.initialize([])
             server.start()
         finally: del os.environ[WHERE]

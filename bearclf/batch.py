@@ -19,7 +19,8 @@ def pictures_in(
     "Every picture that `paths` stand for. `DataError` for a folder without any."
     for path in filter(os.path.isdir, paths): # before the first is classified
         if next(iter_pictures(path, closed=True), None) is None:
-            raise DataError(f"There are no pictures in the folder {path}; give one that holds .jpg, .png, .webp or .heic files.")
+            raise DataError(f'There are no pictures in the folder {path}; '
+                            'give one that holds .jpg, .png, .webp or .heic files.')
     for path in paths:
         if os.path.isdir(path): yield from iter_pictures(path, closed=True)
         else: yield Path(path) # whatever its suffix; that it does not exist is an answer too
@@ -31,20 +32,29 @@ def check_table(
     "`DataError` where a table would replace something else: a picture, a model, or a file that is no table of ours."
     path = Path(path)
     if is_picture(path) or path.suffix.lower() == '.onnx':
-        raise DataError(f'{shown(path)} has the name of a picture or a model; give the table another name, such as bears.csv.')
+        raise DataError(f'{shown(path)} has the name of a picture or a model; '
+                        'give the table another name, such as bears.csv.')
     if not path.is_file(): return
     try:
         with open(path, 'rb') as f: head = f.readline(10_000)
     except OSError as e: raise DataError(f'{shown(path)} can not be read ({e.strerror}).') from None
     if head and not (head.startswith(b'file,labels,') and head.rstrip().endswith(b',error')):
-        raise DataError(f'{shown(path)} is there already and is no table of bearclf predict; give another name, or move it away.')
+        raise DataError(f'{shown(path)} is there already and is no table of bearclf predict; '
+                        'give another name, or move it away.')
+
+# %% ../nbs/31_batch.ipynb #c9dbd9d6
+def _row(result, labels):
+    "What a table says of one picture."
+    if result.error: return [result.file, '', *['']*len(labels), result.error]
+    o = result.prediction
+    return [result.file, ';'.join(o.labels), *(f'{p:.6f}' for p in o.probs.values()), '']
 
 def write_csv(
     path:str|Path, # the table to write
     results:Iterable, # of `Result`
     labels:list # of the model
 )->int: # how many could not be read
-    "A table: `file`, `labels` joined by `;`, the probability of each label, `error`. `DataError` where no file can be made."
+    "`file`, `labels` joined by `;`, the probability of each label, `error`. `DataError` where no file can be made."
     check_table(path)
     failed = 0
     with whole_file(path) as part, open(part, 'w', newline='', encoding='utf-8', errors='surrogateescape') as f:
@@ -52,6 +62,5 @@ def write_csv(
         rows.writerow(['file', 'labels', *labels, 'error'])
         for r in results:
             failed += r.error is not None
-            if r.error: rows.writerow([r.file, '', *['']*len(labels), r.error])
-            else: rows.writerow([r.file, ';'.join(r.prediction.labels), *(f'{p:.6f}' for p in r.prediction.probs.values()), ''])
+            rows.writerow(_row(r, labels))
     return failed

@@ -15,7 +15,8 @@ from .checks import DUPLICATE_DISTANCE, alike, look_at
 from .data import labels_below
 from .inference import Classifier
 from .manifest import aside_of, listed_files, move_recorded, rows_follow, settle
-from .pictures import BearclfError, DataError, PictureError, open_picture, picture_files, shown, threaded
+from .pictures import (BearclfError, DataError, PictureError, open_picture, picture_files, shown, static,
+                              threaded)
 
 # %% ../nbs/16_clean.ipynb #088e742b
 @dataclass
@@ -27,27 +28,35 @@ class Doubtful:
     guess:str = ''    # the label that it may belong under
     state:str = ''    # '' (not looked at yet), 'kept', 'moved' or 'set aside'
 
-# %% ../nbs/16_clean.ipynb #a818fa46
+# %% ../nbs/16_clean.ipynb #d29c8b15
+def _doubt(o, probs, labels, known):
+    "Say what is doubtful of the picture `o`, of which a model with these `labels` thinks `probs`: its loss."
+    loss = sum(-math.log(max(probs[l] if l in o.labels else 1 - probs[l], 1e-7)) for l in known)/len(known)
+    o.guess = max((l for l in labels if l not in o.labels), key=probs.get, default='')
+    most = sorted(probs, key=lambda l: -probs[l])[:2]
+    o.doubt = f'loss {loss:.2f}: ' + ', '.join(f'{l} {probs[l]:.0%}' for l in most)
+    return loss
+
+# %% ../nbs/16_clean.ipynb #b39807ac
 def _by_loss(pictures, model):
-    "Give each of `pictures` its doubt; they come back with what can't be read first, then by falling loss of `model`."
+    "Give each of `pictures` its doubt; what can't be read comes first, then the others by falling loss of `model`."
     model = model if isinstance(model, Classifier) else Classifier(model)
     there = {l for o in pictures for l in o.labels}
     known = [l for l in model.labels if l in there]
-    if not known: raise DataError(f'The model knows none of the labels {shown(", ".join(sorted(there)))}; give one that was trained on these.')
+    if not known:
+        raise DataError(f'The model knows none of the labels {shown(", ".join(sorted(there)))}; '
+                        'give one that was trained on these.')
     ranked = []
     for o, r in zip(pictures, model.predict_files([o.file for o in pictures], progress=len(pictures) > 100)):
         if r.error: o.doubt, loss = r.error.removeprefix(f'{shown(o.file)} '), math.inf
-        else:
-            probs = r.prediction.probs
-            loss = sum(-math.log(max(probs[l] if l in o.labels else 1 - probs[l], 1e-7)) for l in known)/len(known)
-            o.guess = max((l for l in model.labels if l not in o.labels), key=probs.get, default='')
-            o.doubt = f'loss {loss:.2f}: ' + ', '.join(f'{l} {probs[l]:.0%}' for l in sorted(probs, key=lambda l: -probs[l])[:2])
+        else: loss = _doubt(o, r.prediction.probs, model.labels, known)
         ranked.append((-loss, str(o.file), o))
     return [o for *_, o in sorted(ranked, key=lambda r: r[:2])], model.labels
 
 # %% ../nbs/16_clean.ipynb #b9601963
 def _by_look(pictures, path, min_side=100):
-    "Give each of `pictures` its doubt; they come back with what can't be read first, then what is tiny, then what looks like another one."
+    """Give each of `pictures` its doubt; what can't be read comes first, then what is tiny, then what looks like
+    another one."""
     at = {o.file: o for o in pictures}
     looks, troubles = look_at(list(at), 'look')
     rank = dict.fromkeys(at, (4, 0))
@@ -63,35 +72,17 @@ def _by_look(pictures, path, min_side=100):
     for t in troubles: rank[t.file], at[t.file].doubt = (0, 0), t.reason
     return sorted(pictures, key=lambda o: (rank[o.file], str(o.file)))
 
-# %% ../nbs/16_clean.ipynb #9be0b8aa
-class Cleaner:
-    """A folder's pictures, the most doubtful first, each to be kept, moved to another label or set aside; every step can be undone. Files
-    and lines of `labels.csv` move at once, each move is written to the manifest, nothing is overwritten. `DataError` if there are no
-    pictures, or something can't be moved."""
-    def __init__(self,
-        path:str|Path, # a folder of labelled pictures, as for `read_labels`
-        model=None # an exported model's file, or a `Classifier`, whose loss says what is doubtful
-    ):
-        self.path = Path(os.path.abspath(path))
-        settle(self.path)
-        find = labels_below(self.path)
-        pictures = [Doubtful(f, find(f)) for f in picture_files(self.path)]
-        if not pictures: raise DataError(f'There are no pictures in {shown(path)}.')
-        if model is None: self.pictures, more = _by_look(pictures, self.path), []
-        else: self.pictures, more = _by_loss(pictures, model)
-        self.labels = sorted({l for o in pictures for l in o.labels} | {*more})  # that a picture can be moved to
-        self._steps = []
+# %% ../nbs/16_clean.ipynb #01674f06
+class _Moves:
+    "Moves of a list of pictures, each of which can be taken back."
+    def __init__(self, path, pictures): self.path, self.pictures, self._steps = path, pictures, []
 
-    def name(self, place:int)->str:
-        "What to call a picture: its path below the set's folder."
-        file = self.pictures[place].file
-        return shown(file.relative_to(aside_of(self.path) if self.pictures[place].state == 'set aside' else self.path).as_posix())
-
-    @property
-    def counts(self)->dict: # {state: how many pictures}
-        "How many pictures are kept, moved, set aside, and left to look at."
-        n = Counter(o.state for o in self.pictures)
-        return dict(kept=n['kept'], moved=n['moved'], aside=n['set aside'], left=n[''])
+    def name(self,
+        place:int # of the picture in the list
+    )->str: # its path below the set's folder, or below that of what is set aside
+        "What to call a picture."
+        o = self.pictures[place]
+        return shown(o.file.relative_to(aside_of(self.path) if o.state == 'set aside' else self.path).as_posix())
 
     def _go(self, place, dest, labels, state, why='by hand'):
         "Move a picture's file; from then on it has these labels and this state. Gives what it was, for `undo`."
@@ -104,8 +95,55 @@ class Cleaner:
         o.labels, o.state = labels, state
         return was
 
+    def _step(self, *went):
+        "A step of moves, each as `_go` gives it, is done: it can be taken back."
+        self._steps.append([*went])
+        self._rows_follow(went)
+
+    def _rows_follow(self, step):
+        "Let the lines of `labels.csv` follow the pictures of a step."
+        now = self.pictures
+        rows_follow(self.path, [(file, now[place].file, now[place].labels) for place, file, *_ in step])
+
+    def undo(self)->int|None: # the picture's place in the list, the first one's of several; `None` without a step
+        "Take the last step back. `DataError` if a file can't be moved."
+        if not self._steps: return None
+        step = self._steps[-1]
+        undone = [self._go(place, file, labels, state, 'undone by hand') for place, file, labels, state in step
+                  if file != self.pictures[place].file]
+        for place, _, _, state in step: self.pictures[place].state = state
+        del self._steps[-1]
+        self._rows_follow(undone)
+        return step[0][0]
+
+# %% ../nbs/16_clean.ipynb #a5a306b3
+class Cleaner(_Moves):
+    """A folder's pictures, the most doubtful first, each to be kept, moved to another label or set aside; every step
+    can be undone. Files and lines of `labels.csv` move at once, each move is written to the manifest, nothing is
+    overwritten. `DataError` if there are no pictures, or something can't be moved."""
+    def __init__(self,
+        path:str|Path, # a folder of labelled pictures, as for `read_labels`
+        model=None # an exported model's file, or a `Classifier`, whose loss says what is doubtful
+    ):
+        given, path = path, Path(os.path.abspath(path))
+        settle(path)
+        find = labels_below(path)
+        pictures = [Doubtful(f, find(f)) for f in picture_files(path)]
+        if not pictures: raise DataError(f'There are no pictures in {shown(given)}.')
+        if model is None: ranked, more = _by_look(pictures, path), []
+        else: ranked, more = _by_loss(pictures, model)
+        super().__init__(path, ranked)
+        self.labels = sorted({l for o in pictures for l in o.labels} | {*more})  # that a picture can be moved to
+
+    @property
+    def counts(self)->dict: # {state: how many pictures}
+        "How many pictures are kept, moved, set aside, and left to look at."
+        n = Counter(o.state for o in self.pictures)
+        return dict(kept=n['kept'], moved=n['moved'], aside=n['set aside'], left=n[''])
+
     def _open(self, place):
-        if self.pictures[place].state == 'set aside': raise DataError(f'{self.name(place)} is set aside; undo brings it back.')
+        if self.pictures[place].state == 'set aside':
+            raise DataError(f'{self.name(place)} is set aside; undo brings it back.')
         return self.pictures[place]
 
     def keep(self,
@@ -126,71 +164,14 @@ class Cleaner:
             raise DataError(f'{shown(label)!r} is no label to move a picture to.')
         if o.labels == (label,): return
         parts = o.file.relative_to(self.path).parts
-        self._steps.append([self._go(place, self.path.joinpath(label, *(parts[1:] or parts)), (label,), 'moved')])
-        self._rows_follow(self._steps[-1])
+        self._step(self._go(place, self.path.joinpath(label, *(parts[1:] or parts)), (label,), 'moved'))
 
     def set_aside(self,
         place:int # of the picture in the list
     ):
         "Move a picture out of the set, to the folder beside it."
         o = self._open(place)
-        self._steps.append([self._go(place, aside_of(self.path)/o.file.relative_to(self.path), o.labels, 'set aside')])
-        self._rows_follow(self._steps[-1])
-
-    def undo(self)->int|None: # the picture's place in the list, the first one's if there were several; `None` if there is nothing to undo
-        "Take the last step back."
-        if not self._steps: return None
-        step = self._steps[-1]
-        undone = [self._go(place, file, labels, state, 'undone by hand') for place, file, labels, state in step if file != self.pictures[place].file]
-        for place, _, _, state in step: self.pictures[place].state = state
-        del self._steps[-1]
-        self._rows_follow(undone)
-        return step[0][0]
-
-    def _rows_follow(self, step):
-        "Let the lines of `labels.csv` follow the pictures of a step."
-        rows_follow(self.path, [(file, self.pictures[place].file, self.pictures[place].labels) for place, file, *_ in step])
-
-# %% ../nbs/16_clean.ipynb #93c53857
-_CSS = '''<style>
-.bearclf-clean { color: var(--jp-ui-font-color1, #1a1a1a); font-family: var(--jp-ui-font-family, system-ui, sans-serif); font-size: 14px; }
-.bearclf-clean .bc-bar { gap: 8px; align-items: center; flex-wrap: wrap; padding: 8px 0; }
-.bearclf-clean .bc-grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(220px, 1fr)); gap: 16px; padding: 12px;
-  height: calc(100vh - 140px); min-height: 400px; overflow-y: auto; align-content: start;
-  border: 1px solid var(--jp-border-color2, #ccc); border-radius: 8px; }
-.bearclf-clean .bc-card { border: 1px solid var(--jp-border-color2, #ccc); border-radius: 8px; padding: 10px; gap: 8px;
-  background: var(--jp-layout-color1, #fff); }
-.bearclf-clean .bc-card, .bearclf-clean .bc-row { overflow: visible; }
-.bearclf-clean .bc-card .widget-html, .bearclf-clean .bc-card .widget-html-content { width: 100%; margin: 0; line-height: 1.4; }
-.bearclf-clean .bc-bar .widget-html-content { line-height: 1.4; }
-.bearclf-clean .bc-row { gap: 8px; }
-.bearclf-clean .bc-row > * { margin: 0; flex: 1 1 0; width: auto; min-width: 0; }
-.bearclf-clean .bc-row > .widget-dropdown { flex-grow: 1.3; position: relative; }
-.bearclf-clean .bc-row .widget-label { position: absolute; width: 1px; height: 1px; min-width: 0; margin: 0; overflow: hidden;
-  clip-path: inset(50%); }
-.bearclf-clean .bc-bar .jupyter-button { width: auto; margin: 0; padding: 0 14px; }
-.bearclf-clean .jupyter-button, .bearclf-clean select { height: 32px; border-radius: 4px; color: var(--jp-ui-font-color1, #1a1a1a); }
-.bearclf-clean select { appearance: auto; padding: 0 4px; background: var(--jp-layout-color1, #fff); }
-.bearclf-clean .jupyter-button:focus-visible, .bearclf-clean select:focus-visible {
-  outline: 3px solid var(--jp-brand-color1, #1565c0); outline-offset: 1px; }
-.bearclf-clean figure { margin: 0; }
-.bearclf-clean .bc-shot { height: 200px; display: flex; align-items: center; justify-content: center;
-  background: var(--jp-layout-color2, #eee); border-radius: 4px; overflow: hidden; }
-.bearclf-clean .bc-shot img { max-width: 100%; max-height: 100%; object-fit: contain; }
-.bearclf-clean .bc-none { padding: 12px; text-align: center; font-weight: 600; }
-.bearclf-clean figcaption { margin-top: 8px; }
-.bearclf-clean .bc-label, .bearclf-clean .bc-name { display: block; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
-.bearclf-clean .bc-doubt { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2;
-  overflow: hidden; overflow-wrap: anywhere; height: 2.8em; }
-.bearclf-clean .bc-label { font-weight: 600; }
-.bearclf-clean .bc-name, .bearclf-clean .bc-doubt { color: var(--jp-ui-font-color1, #1a1a1a); opacity: .85; font-size: 12px; }
-.bearclf-clean .bc-state { float: right; font-weight: 600; font-size: 12px; padding: 1px 8px; border-radius: 10px; margin-left: 6px;
-  border: 1px solid currentColor; }
-.bearclf-clean .bc-kept, .bearclf-clean .bc-moved {
-  border-color: var(--jp-brand-color1, #1565c0); box-shadow: 0 0 0 1px var(--jp-brand-color1, #1565c0); }
-.bearclf-clean .bc-aside .bc-shot { opacity: .35; }
-.bearclf-clean .bc-aside { border-style: dashed; }
-</style>'''
+        self._step(self._go(place, aside_of(self.path)/o.file.relative_to(self.path), o.labels, 'set aside'))
 
 # %% ../nbs/16_clean.ipynb #fd0a7329
 def _small(file, side=320):
@@ -202,112 +183,142 @@ def _small(file, side=320):
     im.save(f, 'JPEG', quality=80)
     return f.getvalue()
 
-# %% ../nbs/16_clean.ipynb #170e78c7
+# %% ../nbs/16_clean.ipynb #23db4767
+def _shot(small, name, labels, place):
+    "A picture, as `_small` gives it, in HTML."
+    if not isinstance(small, bytes): return '<div class="bc-none">This picture can not be read</div>'
+    data = base64.b64encode(small).decode()
+    return f'<img alt="Picture {place + 1}, {name}, labelled {labels}" src="data:image/jpeg;base64,{data}">'
+
+def _figure(cleaner, place, small):
+    "A picture with its label, name and doubt, in HTML."
+    o = cleaner.pictures[place]
+    said = dict(label=shown(', '.join(o.labels)) or 'no label', name=cleaner.name(place), doubt=shown(o.doubt))
+    said = {k: html.escape(v) for k, v in said.items()}
+    state = f'<span class="bc-state">{o.state}</span>' if o.state else ''
+    lines = ''.join(f'<span class="bc-{k}" title="{v}">{v}</span>' for k, v in said.items())
+    shot = _shot(small, said['name'], said['label'], place)
+    return f'<figure><div class="bc-shot">{shot}</div><figcaption>{state}{lines}</figcaption></figure>'
+
+# %% ../nbs/16_clean.ipynb #c1fd59ae
 class _Card:
     "A picture on a page, with its buttons."
-    def __init__(self, page, place, shot):
+    def __init__(self, page, place, small):
         import ipywidgets as w
-        self.page, self.place, self.shot, self.tips, cleaner = page, place, shot, [], page.cleaner
-        def button(text, does, tip):
-            self.tips.append((b := w.Button(description=text), 'tooltip', tip))
-            b.on_click(lambda _: page.act(lambda: does(place), self))
-            return b
-        o = cleaner.pictures[place]
-        others = [l for l in cleaner.labels if l not in o.labels]
-        guess = o.guess if o.guess in others else next(iter(others or cleaner.labels), None)
-        self.label = w.Dropdown(options=[(shown(l), l) for l in cleaner.labels], value=guess)
-        self.tips.append((self.label, 'description', 'Another label for'))
+        self.page, self.place, self.small, self.tips, cleaner = page, place, small, [], page.cleaner
+        self.label = self._other_labels(cleaner.pictures[place])
         self.figure = w.HTML()
-        rows = [[button('Keep', cleaner.keep, 'Keep'), button('Set aside', cleaner.set_aside, 'Set aside')],
-                [self.label, button('Move', lambda i: cleaner.move(i, self.label.value), 'Move to the chosen label:')]]
+        rows = [[self._button('Keep', cleaner.keep, 'Keep'),
+                 self._button('Set aside', cleaner.set_aside, 'Set aside')],
+                [self.label, self._button('Move', self._move, 'Move to the chosen label:')]]
         self.box = w.VBox([self.figure, *map(w.HBox, rows)])
         for row in self.box.children[1:]: row.add_class('bc-row')
         self.parts = [self.box, self.figure, *self.box.children[1:], *itertools.chain(*rows)]
         self.draw()
 
+    def _other_labels(self, o):
+        "A list to choose a label from; the one that the picture may belong under is chosen."
+        import ipywidgets as w
+        labels = self.page.cleaner.labels
+        others = [l for l in labels if l not in o.labels]
+        guess = o.guess if o.guess in others else next(iter(others or labels), None)
+        res = w.Dropdown(options=[(shown(l), l) for l in labels], value=guess)
+        self.tips.append((res, 'description', 'Another label for'))
+        return res
+
+    def _button(self, text, does, tip):
+        import ipywidgets as w
+        self.tips.append((res := w.Button(description=text), 'tooltip', tip))
+        res.on_click(lambda _: self.page.act(lambda: does(self.place), self))
+        return res
+
+    def _move(self, place): self.page.cleaner.move(place, self.label.value)
+
     def draw(self):
         "Show the picture's state."
-        cleaner, o = self.page.cleaner, self.page.cleaner.pictures[self.place]
-        labels, name, doubt = (html.escape(x) for x in (shown(', '.join(o.labels)) or 'no label', cleaner.name(self.place), shown(o.doubt)))
-        if isinstance(self.shot, bytes):
-            data = base64.b64encode(self.shot).decode()
-            shot = f'<img alt="Picture {self.place + 1}, {name}, labelled {labels}" src="data:image/jpeg;base64,{data}">'
-        else: shot = '<div class="bc-none">This picture can not be read</div>'
-        state = f'<span class="bc-state">{o.state}</span>' if o.state else ''
-        lines = ''.join(f'<span class="bc-{k}" title="{v}">{v}</span>' for k, v in dict(label=labels, name=name, doubt=doubt).items())
-        self.figure.value = f'<figure><div class="bc-shot">{shot}</div><figcaption>{state}{lines}</figcaption></figure>'
+        cleaner, state = self.page.cleaner, self.page.cleaner.pictures[self.place].state
+        self.figure.value = _figure(cleaner, self.place, self.small)
         for widget, what, tip in self.tips: setattr(widget, what, f'{tip} {cleaner.name(self.place)}')
-        self.box._dom_classes = ('bc-card', *([f'bc-{o.state.split()[-1]}'] if o.state else []))
+        self.box._dom_classes = ('bc-card', *([f'bc-{state.split()[-1]}'] if state else []))
 
     def close(self):
         for w in self.parts:
             for o in (getattr(w, 'style', None), w.layout, w):
                 if o is not None: o.close()
 
-# %% ../nbs/16_clean.ipynb #de1ad326
+# %% ../nbs/16_clean.ipynb #b1239569
+class _Bar:
+    "The page's own buttons, and what it says."
+    def __init__(self, page):
+        import ipywidgets as w
+        def button(text, does, tip):
+            b = w.Button(description=text, tooltip=tip)
+            b.on_click(lambda _: page.act(does))
+            return b
+        self.count, self.said = w.HTML(), w.HTML()
+        self.back = button('Previous page', lambda: page.show(page.page - 1), 'Show the page before')
+        self.on = button('Next page', lambda: page.show(page.page + 1), 'Show the page after')
+        rest = button('Keep the rest, next page', page.keep_rest,
+                      'Keep every picture of this page that is not kept, moved or set aside, and show the next page')
+        undo = button('Undo', page.undo, 'Take the last step back')
+        self.box = w.HBox([self.back, self.on, rest, undo, self.count]).add_class('bc-bar')
+
+    def say(self, text, role='status'): self.said.value = f'<div role="{role}">{html.escape(text)}</div>'
+
+    def tell(self, page, pages, n):
+        "Say how far one is."
+        self.count.value = (f'<div role="status"><b>Page {page + 1} of {pages}</b> · {n["left"]:,} to look at · '
+                            f'{n["kept"]:,} kept · {n["moved"]:,} moved · {n["aside"]:,} set aside</div>')
+
+# %% ../nbs/16_clean.ipynb #e9797404
 class _Page:
     "The page on which a `Cleaner` is used."
     def __init__(self, cleaner, per_page):
         import ipywidgets as w
         self.cleaner, self.per_page, self.page, self.cards, self.past = cleaner, per_page, 0, [], deque()
         self.pages = -(-len(cleaner.pictures)//per_page)
-        def button(text, does, tip):
-            b = w.Button(description=text, tooltip=tip)
-            b.on_click(lambda _: self.act(does))
-            return b
-        self.count, self.said, self.grid = w.HTML(), w.HTML(), w.Box()
-        self.back = button('Previous page', lambda: self.show(self.page - 1), 'Show the page before')
-        self.on = button('Next page', lambda: self.show(self.page + 1), 'Show the page after')
-        rest = button('Keep the rest, next page', self.keep_rest,
-                      'Keep every picture of this page that is not kept, moved or set aside, and show the next page')
-        undo = button('Undo', self.undo, 'Take the last step back')
-        bar = w.HBox([self.back, self.on, rest, undo, self.count])
-        self.box = w.VBox([w.HTML(_CSS), bar, self.said, self.grid])
-        for o, name in ((self.box, 'bearclf-clean'), (bar, 'bc-bar'), (self.grid, 'bc-grid')): o.add_class(name)
+        self.bar, self.grid = _Bar(self), w.Box().add_class('bc-grid')
+        self.box = w.VBox([w.HTML(f'<style>{static("clean.css")}</style>'), self.bar.box, self.bar.said, self.grid]).add_class('bearclf-clean')
         self.show(0)
 
     def act(self, does, card=None):
         "Do what a button says, and show what came of it."
-        self.say('')
+        self.bar.say('')
         try: does()
-        except (BearclfError, OSError) as e: self.say(str(e), 'alert')
+        except (BearclfError, OSError) as e: self.bar.say(str(e), 'alert')
         if card: card.draw()
-        self.tell()
+        self._tell()
 
-    def say(self, text, role='status'): self.said.value = f'<div role="{role}">{html.escape(text)}</div>'
-
-    def tell(self):
-        "Say how far one is."
-        c = self.cleaner.counts
-        self.count.value = (f'<div role="status"><b>Page {self.page + 1} of {self.pages}</b> · {c["left"]:,} to look at · {c["kept"]:,} kept · '
-                            f'{c["moved"]:,} moved · {c["aside"]:,} set aside</div>')
+    def _tell(self): self.bar.tell(self.page, self.pages, self.cleaner.counts)
 
     def show(self, page):
         "Show a page."
-        if not 0 <= page < self.pages: return self.say('This is the last page.' if page else 'This is the first page.')
+        if not 0 <= page < self.pages:
+            return self.bar.say('This is the last page.' if page else 'This is the first page.')
         self.grid.children = ()  # which also takes the browser to the top
         self.past.append(self.cards)
         places = range(page*self.per_page, min((page + 1)*self.per_page, len(self.cleaner.pictures)))
-        shots = threaded(lambda i: _small(self.cleaner.pictures[i].file), places)
-        self.page, self.cards = page, [_Card(self, i, shot) for i, shot in zip(places, shots)]
+        small = threaded(lambda i: _small(self.cleaner.pictures[i].file), places)
+        self.page, self.cards = page, [_Card(self, *o) for o in zip(places, small)]
         self.grid.children = [c.box for c in self.cards]
         if len(self.past) > 4:  # later, since a slow browser may still be about to show them
             for c in self.past.popleft(): c.close()
-        self.tell()
+        self._tell()
 
     def keep_rest(self):
+        "Keep what nobody touched, and go on."
         self.cleaner.keep(*(c.place for c in self.cards))
-        if self.page + 1 < self.pages: self.show(self.page + 1)
-        else:
-            for c in self.cards: c.draw()
-            self.say('This was the last page.')
+        if self.page + 1 < self.pages: return self.show(self.page + 1)
+        for c in self.cards: c.draw()
+        self.bar.say('This was the last page.')
 
     def undo(self):
+        "Take the last step back, on the page where it was made."
         place = self.cleaner.undo()
-        if place is None: return self.say('There is nothing to undo.')
+        if place is None: return self.bar.say('There is nothing to undo.')
         if place//self.per_page != self.page: self.show(place//self.per_page)
         for c in self.cards: c.draw()
-        self.say(f'Undone: {self.cleaner.name(place)}.')
+        self.bar.say(f'Undone: {self.cleaner.name(place)}.')
 
 # %% ../nbs/16_clean.ipynb #008c215d
 def clean(
@@ -315,6 +326,6 @@ def clean(
     model=None, # an exported model's file, or a `Classifier`, whose loss says what is doubtful
     per_page:int=24 # pictures shown at a time
 ): # an ipywidget
-    """A page to look through the pictures in `path`, the most doubtful first, and to keep them, move them to another label or set them aside.
-    Errors as `Cleaner`."""
+    """A page to look through the pictures in `path`, the most doubtful first, and to keep them, move them to another
+    label or set them aside. Errors as `Cleaner`."""
     return _Page(Cleaner(path, model), per_page).box

@@ -33,7 +33,7 @@ class WordCount:
     found:int = 0      # photographs that the source named, now or before
     new:int = 0        # fetched now
     there:int = 0      # fetched before
-    elsewhere:int = 0  # of those fetched before, in the folder no longer: moved, set aside, deleted, or first found by another word
+    elsewhere:int = 0  # of those: in the folder no longer (moved, set aside, deleted), or first found by another word
     refused:Counter = field(default_factory=Counter)         # why, and how many
     first:dict[str, str] = field(default_factory=dict)       # why, and the first one's page
     note:str = ''      # what the source said in place of records
@@ -49,7 +49,30 @@ class WordCount:
         self.refused[why] += 1
         self.first.setdefault(why, record.page or record.url or record.id)
 
-# %% ../nbs/14_download.ipynb #f2487f05
+# %% ../nbs/14_download.ipynb #4c1826a3
+def _table(words, path):
+    "A line for each search word, under a title."
+    rows = [('search word', 'found', 'new', 'already there', 'refused', 'folder')]
+    for w in words:
+        numbers = map(str, (w.found, w.new, w.there, w.refused.total()))
+        rows.append((shown(w.query), *numbers, shown(path/w.folder)))
+    return rows
+
+def _notes(words, trouble):
+    "What else there is to say of the search words."
+    for w in words:
+        name = shown(w.query)
+        for why, n in w.refused.most_common():
+            yield f'{name}: {n} refused: {shown(why)} (the first: {shown(w.first[why])})'
+        if w.elsewhere:
+            yield (f'{name}: {w.elsewhere} of those already there were moved, set aside or deleted, '
+                   'or another word found them before')
+        if trouble: continue
+        if not w.found:
+            yield f'{name}: {w.note or "nothing was found; try another word, another source, or more licences."}'
+        elif w.kept < w.wanted: yield f'{name}: {w.kept} of the {w.wanted} wanted; the source gave no more'
+
+# %% ../nbs/14_download.ipynb #21bc4c27
 @dataclass(repr=False)
 class Downloaded:
     "What `download` did."
@@ -65,20 +88,6 @@ class Downloaded:
         aside = self.report and (self.report.unreadable or self.report.small)
         return not (self.trouble or aside or any(w.refused or not w.kept for w in self.words))
 
-    def _rows(self):
-        rows = [('search word', 'found', 'new', 'already there', 'refused', 'folder')]
-        for w in self.words: rows.append((shown(w.query), *map(str, (w.found, w.new, w.there, w.refused.total())), shown(self.path/w.folder)))
-        return rows
-
-    def _notes(self):
-        for w in self.words:
-            name = shown(w.query)
-            for why, n in w.refused.most_common(): yield f'{name}: {n} refused: {shown(why)} (the first: {shown(w.first[why])})'
-            if w.elsewhere: yield f'{name}: {w.elsewhere} of those already there were moved, set aside or deleted, or another word found them before'
-            if self.trouble: continue
-            if not w.found: yield f'{name}: {w.note or "nothing was found; try another word, another source, or more licences."}'
-            elif w.kept < w.wanted: yield f'{name}: {w.kept} of the {w.wanted} wanted; the source gave no more'
-
     def _found(self, most=10):
         "What `verify` found, not all of it if that is long."
         lines = str(self.report).splitlines() if self.report else []
@@ -87,11 +96,11 @@ class Downloaded:
 
     def lines(self)->Iterator[str]:
         "All but the trouble, as lines of text."
-        rows = self._rows()
+        rows = _table(self.words, self.path)
         wide = [max(len(r[i]) for r in rows) for i in range(5)]
         yield f'From {self.source}:'
         for r in rows: yield '  '.join([r[0].ljust(wide[0]), *(c.rjust(w) for c, w in zip(r[1:5], wide[1:])), r[5]])
-        yield from self._notes()
+        yield from _notes(self.words, self.trouble)
         yield from self._found()
 
     def __str__(self): return '\n'.join([*self.lines(), *([self.trouble] if self.trouble else [])])
@@ -99,9 +108,11 @@ class Downloaded:
     __repr__ = __str__
 
     def _repr_html_(self):
-        rows = ''.join(f'<tr>{"".join(f"<td>{html.escape(c)}</td>" for c in r)}</tr>' for r in self._rows())
-        notes = ''.join(f'<p>{html.escape(n)}</p>' for n in [*self._notes(), self.trouble] if n)
-        return f'<p>From {html.escape(self.source)}:</p><table>{rows}</table>{notes}' + '<br>'.join(map(html.escape, self._found()))
+        cells = (''.join(f'<td>{html.escape(c)}</td>' for c in r) for r in _table(self.words, self.path))
+        rows = ''.join(f'<tr>{r}</tr>' for r in cells)
+        notes = ''.join(f'<p>{html.escape(n)}</p>' for n in [*_notes(self.words, self.trouble), self.trouble] if n)
+        found = '<br>'.join(map(html.escape, self._found()))
+        return f'<p>From {html.escape(self.source)}:</p><table>{rows}</table>{notes}{found}'
 
 # %% ../nbs/14_download.ipynb #f3bcdcc9
 def _folders(queries):
@@ -111,27 +122,30 @@ def _folders(queries):
     for q in queries:
         folders[q] = label_name(q)
         if other := taken.get(folders[q].casefold()):
-            raise DataError(f'The search words {other!r} and {q!r} would share the folder {folders[q]}; give one of them.')
+            raise DataError(f'The search words {other!r} and {q!r} would share the folder {folders[q]}; '
+                            'give one of them.')
         taken[folders[q].casefold()] = q
     return folders
 
 # %% ../nbs/14_download.ipynb #1f557a9f
 def _open_folder(dest, folder):
-    "Make `folder`, remove what a killed process left half-written, and give {stem: picture} of what lies there, or was set aside from there."
+    """Make `folder`, remove what a killed process left half-written, and give {stem: picture} of what lies there, or
+    was set aside from there."""
     try:
         (dest/folder).mkdir(exist_ok=True)
         for part in (dest/folder).glob('.*.part'): part.unlink(missing_ok=True)
     except OSError as e: raise DataError(f'{shown(e.filename)} can not be written ({e.strerror}).') from None
     path = Path(os.path.abspath(dest))
     places = path/folder, path.with_name(f'{path.name}_set_aside')/folder
-    return {Path(e.path).stem: Path(e.path) for p in places if p.is_dir() for e in folder_entries(p) if is_picture(e.name)}
+    files = (Path(e.path) for p in places if p.is_dir() for e in folder_entries(p) if is_picture(e.name))
+    return {f.stem: f for f in files}
 
 # %% ../nbs/14_download.ipynb #d5f3fc52
 def _row(record, file, folder):
     "The line of the manifest for a photograph that has arrived in `file`."
-    return dict(file=f'{folder}/{file.name}', source=record.source, id=record.id, page=record.page, url=record.url, photographer=record.photographer,
-                licence=record.licence, query=record.query, sha256=sha256(file), size=picture_size(file),
-                time=datetime.now(timezone.utc).isoformat(timespec='seconds'))
+    known = {k: getattr(record, k) for k in ('source', 'id', 'page', 'url', 'photographer', 'licence', 'query')}
+    now = datetime.now(timezone.utc).isoformat(timespec='seconds')
+    return dict(file=f'{folder}/{file.name}', **known, sha256=sha256(file), size=picture_size(file), time=now)
 
 # %% ../nbs/14_download.ipynb #8c93bbff
 def _count(word, dest, file):
@@ -150,58 +164,79 @@ def _is_there(record, word, dest, manifest, lying):
     _count(word, dest, file)
     return True
 
-# %% ../nbs/14_download.ipynb #370ebdf9
+# %% ../nbs/14_download.ipynb #5a084ae7
+class _Arrivals:
+    "The photographs of one word that are on their way, entered into `word` and `manifest` as they arrive."
+    def __init__(self, word, manifest, bar): self.word, self.manifest, self.bar, self.busy = word, manifest, bar, {}
+
+    def await_(self, future, record): self.busy[future] = record
+
+    def settle(self, done):
+        for f in done:
+            record = self.busy[f]
+            try:
+                file = f.result()
+                if (record.source, record.id) not in self.manifest.files: # here twice, by a Ctrl-C
+                    self.manifest.add(_row(record, file, self.word.folder))
+                self.word.new += 1
+            except PictureError as e: self.word.refuse(record, e)
+            del self.busy[f]
+        self.bar.update(min(self.word.wanted, self.word.kept) - self.bar.n)
+
+    def settle_some(self): self.settle(wait(self.busy, return_when=FIRST_COMPLETED).done)
+
+    def settle_all(self):
+        while self.busy: self.settle_some()
+
+    def give_up(self):
+        "What has not begun is dropped, what is under way gets its line."
+        for f in [f for f in self.busy if f.cancel()]: del self.busy[f]
+        for f in wait(self.busy).done:
+            with suppress(BearclfError): self.settle([f])
+
+# %% ../nbs/14_download.ipynb #732c9f2e
 def _fetch_word(source, word, dest, manifest, pool):
     "Fetch the photographs of a search word, entering each into `word` and `manifest`."
-    n, folder, lying, busy = word.wanted, dest/word.folder, _open_folder(dest, word.folder), {}
+    n, folder, lying = word.wanted, dest/word.folder, _open_folder(dest, word.folder)
     before = dict(manifest.found[source.name, word.query])
     for file in before.values(): _count(word, dest, file)
     word.found = word.there
-    def settle(done):
-        for f in done:
-            record = busy[f]
-            try:
-                file = f.result()
-                if (record.source, record.id) not in manifest.files: manifest.add(_row(record, file, word.folder)) # here twice, by a Ctrl-C
-                word.new += 1
-            except PictureError as e: word.refuse(record, e)
-            del busy[f]
-        bar.update(min(n, word.kept) - bar.n)
-    def settle_some(): settle(wait(busy, return_when=FIRST_COMPLETED).done)
     with progress_bar(shown(word.query), total=n, initial=min(n, word.there), unit=' photographs', delay=1) as bar:
+        coming = _Arrivals(word, manifest, bar)
         try:
             for record in source.search(word.query, 2*n + 20, len(before)) if word.kept < n else ():
                 if record.id in before: continue
                 word.found += 1
                 try:
-                    if not _is_there(record, word, dest, manifest, lying): busy[pool.submit(source.fetch, record, folder)] = record
+                    if not _is_there(record, word, dest, manifest, lying):
+                        coming.await_(pool.submit(source.fetch, record, folder), record)
                 except PictureError as e: word.refuse(record, e)
-                while busy and (len(busy) >= 2*PER_HOST or word.kept + len(busy) >= n): settle_some()
+                while coming.busy and (len(coming.busy) >= 2*PER_HOST or word.kept + len(coming.busy) >= n):
+                    coming.settle_some()
                 if word.kept >= n: break
-            while busy: settle_some()
+            coming.settle_all()
         except SourceError: # what it named before is fetched
-            while busy: settle_some()
+            coming.settle_all()
             raise
-        except BaseException: # what has not begun is dropped, what is under way gets its line
-            for f in [f for f in busy if f.cancel()]: del busy[f]
-            for f in wait(busy).done:
-                with suppress(BearclfError): settle([f])
+        except BaseException:
+            coming.give_up()
             raise
 
 # %% ../nbs/14_download.ipynb #2af27aa1
 def download(
     queries:str|Iterable[str], # search words
     n:int=170, # photographs wanted of each, from this source
-    source:str|Source|None=None, # 'flickr', 'openverse', 'inaturalist', 'wikimedia' or your own; else Flickr with a key, Wikimedia Commons without
+    source:str|Source|None=None, # a name that `open_source` knows, or your own; if None, what that takes
     dest:str|Path='images', # the folder for the set, made where there is none
-    licence:str|Iterable[str]='cc', # 'cc': all of Creative Commons and the public domain; 'any'; or names such as 'by' and 'cc0'
+    licence:str|Iterable[str]='cc', # 'cc': Creative Commons and the public domain; 'any'; or names such as 'by', 'cc0'
     size:str='large', # 'small' (320 pixels, at most), 'medium' (640), 'large' (1024) or 'original'
-    key:str=None, # Flickr's, else that of the environment (FLICKR_KEY, FLICKR_SECRET) or of ~/.config/bearclf/config.ini
+    key:str=None, # Flickr's; if None, see `flickr_keys`
     secret:str=None, # that belongs to the key
     check:bool=True # `verify` the set at the end?
 )->Downloaded: # print it, or show it in a notebook
-    """Fetch photographs to a folder for each search word, with a line in the manifest for each; goes on where it was stopped. `DataError` for a wrong
-    argument, or if nothing can be written; trouble with the source ends the download and is told by `.trouble`."""
+    """Fetch photographs to a folder for each search word, with a line in the manifest for each; goes on where it was
+    stopped. `DataError` for a wrong argument, or if nothing can be written; trouble with the source ends the download
+    and is told by `.trouble`."""
     folders = _folders([queries] if isinstance(queries, str) else list(queries))
     if n < 1: raise DataError(f'n is {n}; ask for at least one photograph.')
     if source is None or isinstance(source, str):

@@ -22,10 +22,12 @@ def _mix(a, b, t):
     (r, g, b), (u, v, w) = a, b
     return int(r + (u - r)*t), int(g + (v - g)*t), int(b + (w - b)*t)
 
+# %% ../nbs/11_drawn.ipynb #66c5bdc6
 def _rgb(colours):
     "A list of colours, written as in HTML."
     return [tuple(bytes.fromhex(c)) for c in colours.split()]
 
+# %% ../nbs/11_drawn.ipynb #9adb3a4b
 def _light(c, t):
     "`c` made lighter by the share `t`, or darker where `t` is negative."
     return _mix(c, (255, 255, 255) if t > 0 else (0, 0, 0), abs(t))
@@ -33,7 +35,8 @@ def _light(c, t):
 # %% ../nbs/11_drawn.ipynb #5fbd92e7
 class _Pen:
     "Draws on `im` in units that `at` moves, scales, turns and flips."
-    def __init__(self, im, rng, m=(1, 0, 0, 0, 1, 0)): self.im, self.d, self.rng, self.m = im, ImageDraw.Draw(im), rng, m
+    def __init__(self, im, rng, m=(1, 0, 0, 0, 1, 0)):
+        self.im, self.d, self.rng, self.m = im, ImageDraw.Draw(im), rng, m
 
     def at(self, x, y, scale=1, turn=0, flip=False):
         a, b, c, d, e, f = self.m
@@ -93,7 +96,8 @@ def _coat(kind, rng):
     "A coat of this kind."
     if kind == 'black_bear':
         fur = _light(rng.choice(_rgb('1a1a1e 221e1e 161820')), rng.uniform(0, .07))
-        return _Coat(fur, rng.choice(_rgb('b08458 98704a be966c')), ear=.33, chest=(214, 200, 172) if rng.random() < .2 else ())
+        muzzle = rng.choice(_rgb('b08458 98704a be966c'))
+        return _Coat(fur, muzzle, ear=.33, chest=(214, 200, 172) if rng.random() < .2 else ())
     if kind == 'grizzly':
         fur = _light(rng.choice(_rgb('704828 845832 5c3a22 966a40')), rng.uniform(-.1, .08))
         return _Coat(fur, _light(fur, -.12), ear=.22, hump=rng.uniform(.85, 1.15), tips=_mix(fur, (226, 196, 146), .3))
@@ -134,6 +138,7 @@ def _bow(p, c):
         p.poly([(0, .02), (.2*s, -.05), (.22*s, .06)], _light(c.bow, -.25))
     p.blob(0, 0, .07, .08, _light(c.bow, .2))
 
+# %% ../nbs/11_drawn.ipynb #e6b3485c
 def _sole(p, x, y, c):
     "The sole of a paw."
     p.blob(x, y + .03, .11, .09, c.pad)
@@ -181,7 +186,9 @@ def _walking(p, c):
         p.fur(x, .4, .17, .4, fill, turn=-.6*s)
         p.fur(x + .9*s + .05, .78, .19, .08, fill, n=20)
         if c.hump:
-            for i in range(3): p.line([(x + .9*s + .14 + .04*i, .8), (x + .9*s + .2 + .04*i, .85)], (226, 210, 180), .018)
+            for i in range(3):
+                claw = x + .9*s + .14 + .04*i
+                p.line([(claw, .8), (x + .9*s + .2 + .04*i, .85)], (226, 210, 180), .018)
     leg(-.5, -step, dark)
     leg(.36, step, dark)
     p.blob(-.9, -.04, .08, .1, dark)
@@ -305,7 +312,8 @@ def _person(p, doll=False):
     "A portrait of a person, or a doll."
     rng, k = p.rng, p.rng.uniform(.9, 1.1)
     skin, hair = rng.choice(_SKINS[:3] if doll else _SKINS), rng.choice(_HAIR)
-    shirt, eyes = rng.choice(_rgb('3c5a96 aa3c3c 3c785a e6c85a 5a5064 ebebeb f08caa')), rng.choice(_rgb('3c281a 325a8c 3c6e46'))
+    shirt = rng.choice(_rgb('3c5a96 aa3c3c 3c785a e6c85a 5a5064 ebebeb f08caa'))
+    eyes = rng.choice(_rgb('3c281a 325a8c 3c6e46'))
     if doll or rng.random() < .5:  # long hair
         p.blob(0, -.1, .58*k, .72, hair)
         p.box(-.56*k, -.1, 1.12*k, .6, hair)
@@ -388,7 +396,8 @@ def _meadow(p, w, h):
             x, v = rng.uniform(0, w), rng.uniform(.84, 1)*h
             p.line([(x, v), (x + rng.uniform(.04, .14), v - .01)], _light(water, rng.uniform(.1, .6)), .006)
         for _ in range(5):
-            p.blob(rng.uniform(0, w), rng.uniform(.8, 1)*h, rng.uniform(.03, .08), rng.uniform(.02, .05), (128, 124, 120))
+            x, v, rx, ry = rng.uniform(0, w), rng.uniform(.8, 1)*h, rng.uniform(.03, .08), rng.uniform(.02, .05)
+            p.blob(x, v, rx, ry, (128, 124, 120))
     end = .8*h if river else h
     _grass(p, w, end, y + .1, grass)
     for _ in range(40*flowers):
@@ -425,6 +434,7 @@ def _studio(p, w, h):
     c = p.rng.choice(_rgb('ffffff ffffff e2e6ea 96aabe c8beaa 464c5a eccebe'))
     _sky(p, c, c if c == (255, 255, 255) else _light(c, -.2))
 
+# %% ../nbs/11_drawn.ipynb #3139a76c
 _PLACES = {'black_bear': (_woods,)*7 + (_meadow,)*2 + (_studio,),
            'grizzly': (_meadow,)*7 + (_woods,)*2 + (_studio,),
            'teddys': (_room,)*7 + (_studio,)*2 + (_meadow,),
@@ -493,6 +503,7 @@ def drawing_names(
     "The names of `n` drawings with these labels."
     return [f"{labels.replace(';', '-')}-{seed}-{i:04}" for i in range(n)]
 
+# %% ../nbs/11_drawn.ipynb #633dca91
 def draw_file(
     labels:str, # joined by `;`
     name:str, # of `drawing_names`: the same one gives the same drawing
@@ -501,32 +512,41 @@ def draw_file(
     "Write the drawing `name`. `DataError` for a label that can't be drawn."
     draw(labels.split(';'), random.Random(name)).save(file, 'JPEG', quality=88)
 
+# %% ../nbs/11_drawn.ipynb #7998cd8a
 def _draw_all(dest, wanted):
     "Draw what is `wanted`, triples (folder below `dest`, name, labels), in threads."
     for folder in {folder for folder, *_ in wanted}: (dest/folder).mkdir(parents=True, exist_ok=True)
     for _ in threaded(lambda o: draw_file(o[2], o[1], dest/o[0]/f'{o[1]}.jpg'), wanted): pass
 
-# %% ../nbs/11_drawn.ipynb #336eec0e
+# %% ../nbs/11_drawn.ipynb #0a8da43b
+def _wanted(n, seed):
+    "The drawings of a set: triples (folder, name, labels), and those among them that have two labels."
+    one = [(label, name, label) for label in (*KINDS, OTHER) for name in drawing_names(label, n, seed)]
+    def named(labels): return [('two_kinds', name, labels) for name in drawing_names(labels, -(-n//len(_PAIRS)), seed)]
+    both = [o for turn in zip(*(named(';'.join(p)) for p in _PAIRS)) for o in turn][:n]
+    return one + both, both
+
+# %% ../nbs/11_drawn.ipynb #b780888b
+def _is_drawn(dest, files):
+    "Does the folder `dest` hold this set? `DataError` if it holds anything else."
+    held = {f.relative_to(dest).as_posix() for f in walk(dest)} if dest.exists() else set()
+    if held and held != files:
+        what = shown(min(held - files, default='a part of this set'))
+        raise DataError(f'{shown(dest)} holds other files already ({what}); give a new or empty folder.')
+    return bool(held)
+
+# %% ../nbs/11_drawn.ipynb #7d18dbf1
 def sample_images(
     dest:str|Path, # a new or empty folder
     n:int=24, # pictures in each of the five folders, 1 or more
     seed:int=42 # the same seed gives the same pictures
 )->Path: # `dest`
-    "Draw `n` pictures of each kind, of `other`, and of two kinds together. `DataError` if `dest` holds anything but this set."
-    dest = Path(dest)
+    """Draw `n` pictures of each kind, of `other`, and of two kinds together. `DataError` if `dest` holds anything but
+    this set."""
+    dest, part = Path(dest), None
     if n < 1: raise DataError(f'n is {n}; draw at least one picture of each kind.')
-    wanted = [(label, name, label) for label in (*KINDS, OTHER) for name in drawing_names(label, n, seed)]
-    pairs = [[('two_kinds', name, ';'.join(p)) for name in drawing_names(';'.join(p), -(-n//len(_PAIRS)), seed)] for p in _PAIRS]
-    both = [o for os in zip(*pairs) for o in os][:n]
-    wanted += both
-    files = {f'{folder}/{name}.jpg' for folder, name, _ in wanted} | {LABELS_CSV}
-    if dest.exists():
-        held = {f.relative_to(dest).as_posix() for f in walk(dest)}
-        if held == files: return dest
-        if held:
-            what = shown(min(held - files, default='a part of this set'))
-            raise DataError(f'{shown(dest)} holds other files already ({what}); give a new or empty folder.')
-    part = None
+    wanted, both = _wanted(n, seed)
+    if _is_drawn(dest, {f'{folder}/{name}.jpg' for folder, name, _ in wanted} | {LABELS_CSV}): return dest
     try:
         dest.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f'.{dest.name}.', dir=dest.parent))
@@ -549,7 +569,8 @@ def _draw_root(root):
     _draw_all(root, [('pool/general', name, OTHER) for name in drawing_names(OTHER, 48, 7)])
     (root/'probes').mkdir()
     rng = random.Random(11)
-    probes = {'toy': ([(_robot, False)], _room), 'person': ([(_person, True)], _studio), 'teddy': ([_bear('teddys', rng)], _room),
+    probes = {'toy': ([(_robot, False)], _room), 'person': ([(_person, True)], _studio),
+              'teddy': ([_bear('teddys', rng)], _room),
               'both': ([_bear('black_bear', rng), _bear('grizzly', rng)], _meadow)}
     for name, scene in probes.items(): _compose(*scene, rng, 320).save(root/'probes'/f'{name}.png')
     files = [f.relative_to(root).as_posix() for f in walk(root)]
@@ -562,8 +583,9 @@ def _is_whole(root):
     except OSError: return False
 
 # %% ../nbs/11_drawn.ipynb #7a578ee9
-def drawn_root():
-    "The folder of drawn pictures, made where it is missing. Of processes which make it at once the first to be ready wins."
+def drawn_root()->Path: # with the folders `images`, `pool` and `probes`
+    """The folder of drawn pictures, made where it is missing. Of processes which make it at once the first to be ready
+    wins. `DataError` if it belongs to another user."""
     user = os.getuid() if hasattr(os, 'getuid') else getpass.getuser()
     root = Path(tempfile.gettempdir())/f'bearclf-drawn-{__version__}-{_EDITION}-{user}'
     if root.exists() and hasattr(os, 'getuid') and root.stat().st_uid != user:

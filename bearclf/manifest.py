@@ -12,36 +12,42 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
+from string import Template
 
 from .data import read_labels_csv
-from .pictures import DataError, LABELS_CSV, check_writable, picture_files, shown, whole_file
+from .pictures import DataError, LABELS_CSV, check_writable, picture_files, shown, static, whole_file
 
 # %% ../nbs/12_manifest.ipynb #24a00709
 MANIFEST = 'manifest.jsonl'  # the record of a set, in its folder
 CREDITS = 'credits.html'     # the page of its photographers, likewise
 
-# %% ../nbs/12_manifest.ipynb #911f0684
+# %% ../nbs/12_manifest.ipynb #2b43a51d
+def _row_in(line, file, i):
+    "What line `i` of the manifest `file` says."
+    try: row = json.loads(line)
+    except ValueError: row = None
+    if isinstance(row, dict): return row
+    raise DataError(f'{shown(file)}, line {i}, is no JSON object; correct or remove the line.')
+
 def read_manifest(
     path:str|Path # the folder of the set
 )->Iterator[dict]: # its lines, oldest first; none if there is no manifest
-    "What is written in the manifest of `path`; a torn last line is passed over. `DataError` for a line that is no JSON object."
+    "What the manifest of `path` says; a torn last line is passed over. `DataError` for a line that is no JSON object."
     file = Path(path)/MANIFEST
     try:
         if not file.exists(): return
         with open(file, 'rb') as f:
             for i, line in enumerate(f, 1):
                 if not line.endswith(b'\n'): return
-                try: row = json.loads(line)
-                except ValueError: row = None
-                if not isinstance(row, dict): raise DataError(f'{shown(file)}, line {i}, is no JSON object; correct or remove the line.')
-                yield row
+                yield _row_in(line, file, i)
     except OSError as e: raise DataError(f'{shown(file)} can not be read ({e.strerror}).') from None
 
 # %% ../nbs/12_manifest.ipynb #0350d3e7
 def follow_moves(
     lines:Iterable[dict] # of a manifest, as `read_manifest` gives them
 )->dict[str, dict]: # where each photograph is now, below the folder of the set -> its line
-    "Where the photographs of a manifest have gone. One whose first line is a move has a line with nothing but the `file` that it was."
+    """Where the photographs of a manifest have gone. One whose first line is a move has a line with nothing but the
+    `file` that it was."""
     at = {}
     for o in lines:
         if 'file' not in o: continue
@@ -49,7 +55,29 @@ def follow_moves(
         else: at[o['file']] = o
     return at
 
-# %% ../nbs/12_manifest.ipynb #c6d7ab0b
+# %% ../nbs/12_manifest.ipynb #50d6f26c
+def _mend(f):
+    "Take away a torn last line of the manifest that is open as `f`."
+    end = at = f.seek(0, os.SEEK_END)
+    while at:
+        start = max(0, at - 65536)
+        f.seek(start)
+        if (found := f.read(at - start).rfind(b'\n')) >= 0: break
+        at = start
+    whole = start + found + 1 if at else 0
+    if whole < end: f.truncate(whole)
+
+def _append(f, row, sync=False):
+    "Add a line to the manifest that is open as `f`: all of it, or none and `OSError`."
+    line, end = (json.dumps(row) + '\n').encode(), f.seek(0, os.SEEK_END)
+    try:
+        if f.write(line) < len(line): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if sync: os.fsync(f.fileno())
+    except OSError:
+        f.truncate(end)
+        raise
+
+# %% ../nbs/12_manifest.ipynb #72f20542
 def record_move(
     path:str|Path, # the folder of the set
     file:Path, # where the photograph was
@@ -57,32 +85,37 @@ def record_move(
     why:str, # 'by hand', or what it is a copy of
     **more # what else the line is to say
 ):
-    "Add a line for a move to the manifest of `path`, which is made if there is none. `DataError` if it can't be written."
+    "Add a line for a move to the manifest of `path`, made if there is none. `DataError` if it can't be written."
     def name(f): return Path(os.path.relpath(f, path)).as_posix()
-    row = dict(file=name(file), moved_to=name(to), why=why, **more, time=datetime.now(timezone.utc).isoformat(timespec='seconds'))
+    now = datetime.now(timezone.utc).isoformat(timespec='seconds')
     manifest = check_writable(Path(path)/MANIFEST)
     try:
         with open(manifest, 'ab+', buffering=0) as f:
-            end = whole = f.seek(0, os.SEEK_END)
-            while whole and f.seek(whole - 1) >= 0 and f.read(1) != b'\n': whole -= 1
-            if whole < end: f.truncate(whole)  # a line torn by a power cut
-            line = (json.dumps(row) + '\n').encode()
-            try:
-                if f.write(line) < len(line): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                os.fsync(f.fileno())
-            except OSError:
-                f.truncate(whole)
-                raise
+            _mend(f)
+            _append(f, dict(file=name(file), moved_to=name(to), why=why, **more, time=now), sync=True)
     except OSError as e: raise DataError(f'{shown(manifest)} can not be written ({e.strerror or e}).') from None
 
-# %% ../nbs/12_manifest.ipynb #c443532b
+# %% ../nbs/12_manifest.ipynb #a06f56b4
 class Manifest:
-    "The manifest of a folder, open to one process at a time: `with Manifest('images') as m: m.add({...})`. `DataError` if it can't be opened."
-    def __init__(self, path:str|Path):
+    """The manifest of a folder, open to one process at a time: `with Manifest('images') as m: m.add({...})`.
+    `DataError` if it can't be opened."""
+    def __init__(self,
+        path:str|Path # the folder of the set, made if it does not exist
+    ):
         self.path, self.files = Path(path), {}   # {(source, id): the file in which it arrived}
         self.found = defaultdict(dict)           # {(source, search word): {id: file}}
 
     def __enter__(self):
+        self._open()
+        try:
+            _mend(self._f)
+            for row in read_manifest(self.path): self._enter(row)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _open(self):
         from filelock import FileLock, Timeout
         file = self.path/MANIFEST
         try:
@@ -91,40 +124,21 @@ class Manifest:
             self._lock = FileLock(self.path/f'.{MANIFEST}.lock')
             self._lock.acquire(timeout=0)
             self._f = open(file, 'ab+', buffering=0)
-        except Timeout: raise DataError(f'Another download to {shown(self.path)} is going on; wait until it is done.') from None
+        except Timeout:
+            raise DataError(f'Another download to {shown(self.path)} is going on; wait until it is done.') from None
         except OSError as e: raise DataError(f'{shown(self.path)} can not be written to ({e.strerror or e}).') from None
-        try:
-            self._mend()
-            for row in read_manifest(self.path): self._enter(row)
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def _mend(self):
-        "Take away a torn last line."
-        end = at = self._f.seek(0, os.SEEK_END)
-        while at:
-            start = max(0, at - 65536)
-            self._f.seek(start)
-            if (found := self._f.read(at - start).rfind(b'\n')) >= 0: break
-            at = start
-        whole = start + found + 1 if at else 0
-        if whole < end: self._f.truncate(whole)
 
     def _enter(self, row):
         if {'file', 'source', 'id'} <= row.keys():
-            self.files[row['source'], row['id']] = self.found[row['source'], row.get('query')][row['id']] = row['file']
+            self.files[row['source'], row['id']] = row['file']
+            self.found[row['source'], row.get('query')][row['id']] = row['file']
 
     def add(self,
         row:dict # what JSON can hold, with the keys above
     ):
-        "Add a line."
-        line, end = (json.dumps(row) + '\n').encode(), self._f.seek(0, os.SEEK_END)
-        try:
-            if self._f.write(line) < len(line): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        "Add a line. `DataError` if it can't be written."
+        try: _append(self._f, row)
         except OSError as e:
-            self._f.truncate(end)
             raise DataError(f'{shown(self.path/MANIFEST)} can not be written ({e.strerror or e}).') from None
         self._enter(row)
 
@@ -132,63 +146,87 @@ class Manifest:
         self._f.close()
         self._lock.release()
 
-# %% ../nbs/12_manifest.ipynb #5fea5a07
-def move_file(file, dest):
-    "Move `file` to `dest`, or to `dest` with a number where that name is taken; gives its new path."
+# %% ../nbs/12_manifest.ipynb #65be80eb
+def _place(file, to):
+    "Move `file` to `to`, a name that is ours already; also to another disk."
+    try: os.replace(file, to)
+    except OSError as e:
+        if e.errno != errno.EXDEV: raise
+        shutil.copy2(file, to)
+        os.unlink(file)
+
+def move_file(
+    file:Path, # what to move
+    dest:Path # where to; its folder is made
+)->Path: # where it is now
+    "Move `file` to `dest`, or to `dest` with a number where that name is taken. `OSError` leaves it where it was."
     dest.parent.mkdir(parents=True, exist_ok=True)
     for n in itertools.count(1):
         to = dest if n == 1 else dest.with_name(f'{dest.stem} ({n}){dest.suffix}')
         try: os.close(os.open(to, os.O_CREAT | os.O_EXCL))  # the name is ours now
         except FileExistsError: continue
-        try:
-            try: os.replace(file, to)
-            except OSError as e:
-                if e.errno != errno.EXDEV: raise
-                shutil.copy2(file, to)
-                os.unlink(file)
+        try: _place(file, to)
         except BaseException:
             if os.path.lexists(file): to.unlink(missing_ok=True)
             raise
         return to
 
-# %% ../nbs/12_manifest.ipynb #393285af
+# %% ../nbs/12_manifest.ipynb #b0142985
+def _read_rows(table):
+    "Columns and lines of a `labels.csv`; where there is none, no lines."
+    if not table.exists(): return ['file', 'labels'], []
+    with open(table, encoding='utf-8-sig', newline='') as f: return (r := csv.DictReader(f)).fieldnames, list(r)
+
+def _write_rows(table, names, rows):
+    with whole_file(table) as part, open(part, 'w', encoding='utf-8', newline='') as f:
+        (w := csv.DictWriter(f, names, extrasaction='ignore', lineterminator='\n')).writeheader()
+        w.writerows(rows)
+
+# %% ../nbs/12_manifest.ipynb #b3f32968
 def _move_rows(path, aside, moved):
     "Take the lines of the files `moved` ({old name: new name}) from the `labels.csv` of `path` to that of `aside`."
-    def read(table):
-        if not table.exists(): return ['file', 'labels'], []
-        with open(table, encoding='utf-8-sig', newline='') as f: return (r := csv.DictReader(f)).fieldnames, list(r)
-    def write(table, names, rows):
-        with whole_file(table) as part, open(part, 'w', encoding='utf-8', newline='') as f:
-            (w := csv.DictWriter(f, names, extrasaction='ignore', lineterminator='\n')).writeheader()
-            w.writerows(rows)
-    names, rows = read(path/LABELS_CSV)
+    names, rows = _read_rows(path/LABELS_CSV)
     new = {id(r): moved.get(os.path.normpath(r['file'].strip())) for r in rows}
     if not any(new.values()): return
-    there = read(aside/LABELS_CSV)[1]
+    there = _read_rows(aside/LABELS_CSV)[1]
     add = [{**r, 'file': new[id(r)]} for r in rows if new[id(r)]]
-    write(aside/LABELS_CSV, names, there + [r for r in add if r['file'] not in {o['file'] for o in there}])
-    write(path/LABELS_CSV, names, [r for r in rows if not new[id(r)]])
+    _write_rows(aside/LABELS_CSV, names, there + [r for r in add if r['file'] not in {o['file'] for o in there}])
+    _write_rows(path/LABELS_CSV, names, [r for r in rows if not new[id(r)]])
 
-# %% ../nbs/12_manifest.ipynb #9d511d23
+# %% ../nbs/12_manifest.ipynb #011b058f
 def _rename_rows(path, moved):
-    "Let lines of `labels.csv` name other files, and other labels where they are given: {old name: (new name, labels or `None`)}."
-    with open(path/LABELS_CSV, encoding='utf-8-sig', newline='') as f: names, rows = (r := csv.DictReader(f)).fieldnames, list(r)
+    "Let lines of `labels.csv` name other files, and labels where they are given: {old: (new, labels or `None`)}."
+    names, rows = _read_rows(path/LABELS_CSV)
     for row in rows:
         file, labels = moved.get(os.path.normpath(row['file'].strip()), (None, None))
         if file: row['file'] = file
         if labels is not None: row['labels'] = ';'.join(labels)
-    with whole_file(path/LABELS_CSV) as part, open(part, 'w', encoding='utf-8', newline='') as f:
-        (w := csv.DictWriter(f, names, extrasaction='ignore', lineterminator='\n')).writeheader()
-        w.writerows(rows)
+    _write_rows(path/LABELS_CSV, names, rows)
 
-# %% ../nbs/12_manifest.ipynb #cf6a99c8
-def aside_of(path): return path.with_name(path.name + '_set_aside')
-def listed_files(path): return {*read_labels_csv(path, missing_ok=True), *read_labels_csv(aside_of(path), missing_ok=True)}
+# %% ../nbs/12_manifest.ipynb #9de2045c
+def aside_of(
+    path:Path # the folder of a set
+)->Path:
+    "The folder beside it, for what is set aside."
+    return path.with_name(path.name + '_set_aside')
 
-# %% ../nbs/12_manifest.ipynb #7d1f5c4f
-def move_recorded(path, file, dest, why, listed, **more):
-    """Write down that `file` of the set `path` goes to `dest`, or to `dest` with a number where that name is taken by a file or
-    among those `listed`, and move it; gives its new path."""
+def listed_files(
+    path:Path # the folder of a set
+)->set: # of paths
+    "The files that a `labels.csv` names, in the set or set aside from it. `DataError` where one can't be read."
+    return {*read_labels_csv(path, missing_ok=True), *read_labels_csv(aside_of(path), missing_ok=True)}
+
+# %% ../nbs/12_manifest.ipynb #97cf8a6e
+def move_recorded(
+    path:Path, # the folder of the set
+    file:Path, # of it
+    dest:Path, # where it is to go
+    why:str, # for the manifest
+    listed:set, # paths that are named elsewhere, as by `listed_files`: none of them is taken
+    **more # what else the manifest's line is to say
+)->Path: # where it is now
+    """Write down that `file` goes to `dest`, or to `dest` with a number where that name is taken, and move it.
+    `OSError` leaves it where it was, and the manifest says so; `DataError` if the manifest can't be written."""
     names = (dest if n == 1 else dest.with_name(f'{dest.stem} ({n}){dest.suffix}') for n in itertools.count(1))
     to = next(f for f in names if not os.path.lexists(f) and f not in listed)
     record_move(path, file, to, why, **more)
@@ -199,35 +237,55 @@ def move_recorded(path, file, dest, why, listed, **more):
     if got != to: record_move(path, to, got, 'its name was taken')
     return got
 
-# %% ../nbs/12_manifest.ipynb #d4abd2c5
-def rows_follow(path, moves):
-    "Let the lines of `labels.csv` follow their files: `moves` are triples (old path, new path, labels or `None` for those that it had)."
+# %% ../nbs/12_manifest.ipynb #ec3675f7
+def rows_follow(
+    path:Path, # the folder of the set
+    moves:Iterable # of (old path, new path, labels, or `None` for those that it had)
+):
+    "Let the lines of `labels.csv`, of the set and of what is set aside from it, follow their files."
     aside, out, back, within = aside_of(path), {}, {}, {}
     here, there = read_labels_csv(path, missing_ok=True), read_labels_csv(aside, missing_ok=True)
     for old, new, labels in moves:
-        if old in here and new.is_relative_to(aside): out[os.path.relpath(old, path)] = new.relative_to(aside).as_posix()
+        if old in here and new.is_relative_to(aside):
+            out[os.path.relpath(old, path)] = new.relative_to(aside).as_posix()
         elif old in here: within[os.path.relpath(old, path)] = new.relative_to(path).as_posix(), labels
         elif old in there: back[os.path.relpath(old, aside)] = new.relative_to(path).as_posix()
     if out: _move_rows(path, aside, out)
     if back: _move_rows(aside, path, back)
     if within: _rename_rows(path, within)
 
-# %% ../nbs/12_manifest.ipynb #7d4f357b
-def settle(path):
-    """Bring manifest, files and `labels.csv` of the set `path` into step after a process was killed in the middle of a move, or files were put back
-    by hand."""
-    aside, lines, last = aside_of(path), list(read_manifest(path)), {}
-    def ends(o): return [Path(os.path.abspath(path/o[k])) for k in ('file', 'moved_to')]
-    def ours(f): return f.is_relative_to(path) or f.is_relative_to(aside)
-    moves = [o for o in lines if all(isinstance(o.get(k), str) for k in ('file', 'moved_to'))]
-    if moves and moves[-1] is lines[-1]:
-        old, new = ends(moves[-1])
-        begun = new.is_file() and not new.stat().st_size and old.is_file() and old.stat().st_size  # `move_file` has taken the name
-        if begun and ours(old) and ours(new): new.unlink()
-    for o in moves:
-        old, new = ends(o)
-        last[old] = new, o.get('labels')
+# %% ../nbs/12_manifest.ipynb #ea60008c
+def _moves_in(path, lines):
+    "Of each move: (where the file was, where it went, its labels if the line gives some)."
+    for o in lines:
+        if all(isinstance(o.get(k), str) for k in ('file', 'moved_to')):
+            yield *(Path(os.path.abspath(path/o[k])) for k in ('file', 'moved_to')), o.get('labels')
+
+def _begun(old, new):
+    "Has `move_file` taken the name `new`, and got no further?"
+    return new.is_file() and not new.stat().st_size and old.is_file() and old.stat().st_size
+
+def _last_moves(moves):
+    "{where a file was: (where it went, labels)}, without those that came back."
+    last = {}
+    for old, new, labels in moves:
+        last[old] = new, labels
         last.pop(new, None)
+    return last
+
+# %% ../nbs/12_manifest.ipynb #cef4acc8
+def settle(
+    path:Path # the folder of the set
+):
+    """Bring manifest, files and `labels.csv` into step, after a process was killed in the middle of a move, or files
+    were put back by hand."""
+    aside, lines = aside_of(path), list(read_manifest(path))
+    moves = list(_moves_in(path, lines))
+    def ours(f): return f.is_relative_to(path) or f.is_relative_to(aside)
+    if moves and 'moved_to' in lines[-1]:
+        old, new, _ = moves[-1]
+        if ours(old) and ours(new) and _begun(old, new): new.unlink()
+    last = _last_moves(moves)
     for old, (new, _) in [*last.items()]:
         while new in last: new = last[new][0]
         if ours(old) and ours(new) and old.is_file() and not os.path.lexists(new):
@@ -237,21 +295,6 @@ def settle(path):
     gone = [f for d in (path, aside) for f in read_labels_csv(d, missing_ok=True) if f in last and not f.is_file()]
     rows_follow(path, [(f, *last[f]) for f in gone if ours(last[f][0]) and last[f][0].is_file()])
 
-# %% ../nbs/12_manifest.ipynb #69682108
-_CREDITS_PAGE = '''<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Credits</title>
-<style>:root {{ color-scheme: light dark }} body {{ font: 16px/1.5 sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em }}
-table {{ border-collapse: collapse; width: 100%; table-layout: fixed }}
-td, th {{ text-align: left; vertical-align: top; padding: .3em 1em .3em 0; border-bottom: 1px solid #8884; overflow-wrap: anywhere }}
-th:nth-child(1), th:nth-child(2) {{ width: 23% }} th:nth-child(3) {{ width: 15% }}
-@media (max-width: 45em) {{ th {{ display: none }} tr {{ display: block; padding: .5em 0; border-bottom: 1px solid #8884 }}
-  td {{ display: block; padding: 0; border: 0 }} td:first-child {{ font-weight: bold }} }}</style></head>
-<body><h1>Credits</h1>
-<p>{head}</p>
-{tables}
-</body></html>
-'''
-
 # %% ../nbs/12_manifest.ipynb #e981e16a
 def _deed(licence):
     "The page of a Creative Commons licence; empty for any other."
@@ -260,38 +303,49 @@ def _deed(licence):
     place = f'licenses/{m[1].lower()}' if m[1] else 'publicdomain/zero' if m[2] else 'publicdomain/mark'
     return f'https://creativecommons.org/{place}/{m[4]}/'
 
-# %% ../nbs/12_manifest.ipynb #9f5f31fa
+# %% ../nbs/12_manifest.ipynb #2a1d747c
 def _link(text, url):
     "HTML of `text`, linked to `url` if that is an address of the web."
     text = html.escape(shown(text))
     return f'<a href="{html.escape(url)}">{text}</a>' if re.match(r'https?://', url) else text
 
-# %% ../nbs/12_manifest.ipynb #ea4f53d4
-def write_credits(
-    path:str|Path, # the folder of the set
-    out:str|Path|None=None # the page to write; else `credits.html` in `path`
-)->Path: # the page
-    """Write an HTML page with photographer, licence and link of every photograph in `path`, and of those set aside from it. `DataError` if there is
-    none, or it can't be written."""
-    path = Path(path)
-    known = follow_moves(read_manifest(path))
-    names = {Path(f).name: r for f, r in known.items()}  # a file may have been moved without a word
+def _credit(file, row):
+    "One line of the page; `row` is what the manifest knows of `file`."
+    r = {k: str(v) for k, v in row.items()}
+    by, licence, page = (r.get(k) or 'unknown' for k in ('photographer', 'licence', 'page'))
+    cells = [_link(file.name, ''), _link(by, ''), _link(licence, _deed(licence)), _link(page, page)]
+    return f'<tr>{"".join(f"<td>{c}</td>" for c in cells)}</tr>'
+
+# %% ../nbs/12_manifest.ipynb #21c09717
+def _groups(path):
+    "{name of a folder: its pictures}, of the set and of what is set aside from it."
     groups = defaultdict(list)
     for f in picture_files(path): groups[f.parent.relative_to(path).as_posix()].append(f)
     if (aside := aside_of(Path(os.path.abspath(path)))).is_dir():
         for f in picture_files(aside): groups[f'set aside: {f.parent.relative_to(aside).as_posix()}'].append(f)
     if not groups: raise DataError(f'There are no pictures in {shown(path)}.')
-    files = [f for fs in groups.values() for f in fs]
+    return groups
+
+# %% ../nbs/12_manifest.ipynb #0133007a
+def write_credits(
+    path:str|Path, # the folder of the set
+    out:str|Path|None=None # the page to write; else `credits.html` in `path`
+)->Path: # the page
+    """Write an HTML page with photographer, licence and link of every photograph in `path`, and of those set aside from
+    it. `DataError` if there is none, or it can't be written."""
+    path, head = Path(path), '<tr><th>file</th><th>photographer</th><th>licence</th><th>link</th></tr>'
+    known, groups = follow_moves(read_manifest(path)), _groups(path)
+    names = {Path(f).name: r for f, r in known.items()}  # a file may have been moved without a word
     def row(f): return known.get(Path(os.path.relpath(f, path)).as_posix()) or names.get(f.name, {})
+    def table(title, files):
+        lines = '\n'.join(_credit(f, row(f)) for f in files)
+        return f'<h2>{html.escape(shown(title))}</h2>\n<table>{head}\n{lines}\n</table>'
+    files = [f for fs in groups.values() for f in fs]
     unknown = sum('source' not in row(f) for f in files)
-    head = f'{len(files)} photographs' + (f'; the source of {unknown} is not known' if unknown else '')
-    def line(f):
-        r = {k: str(v) for k, v in row(f).items()}
-        by, licence, page = (r.get(k) or 'unknown' for k in ('photographer', 'licence', 'page'))
-        cells = [_link(f.name, ''), _link(by, ''), _link(licence, _deed(licence)), _link(page, page)]
-        return f'<tr>{"".join(f"<td>{c}</td>" for c in cells)}</tr>'
-    tables = '\n'.join(f'<h2>{html.escape(shown(g))}</h2>\n<table><tr><th>file</th><th>photographer</th><th>licence</th><th>link</th></tr>\n'
-                       + '\n'.join(map(line, fs)) + '\n</table>' for g, fs in groups.items())
+    summary = f'{len(files)} photographs' + (f'; the source of {unknown} is not known' if unknown else '')
+    page = Template(static(CREDITS))
     out = Path(out) if out else path/CREDITS
-    with whole_file(out) as part: part.write_text(_CREDITS_PAGE.format(head=head, tables=tables), encoding='utf-8')
+    with whole_file(out) as part:
+        tables = '\n'.join(table(*g) for g in groups.items())
+        part.write_text(page.substitute(head=summary, tables=tables), encoding='utf-8')
     return out

@@ -26,11 +26,13 @@ PER_HOST = 12  # photographs that are fetched at the same time, and so the most 
 
 # %% ../nbs/10_network.ipynb #cf08a5f8
 MAX_BYTES = 32_000_000  # of one answer; a photograph of 1024 pixels has about 300,000
-_FEWER = {'upload.wikimedia.org': 2}  # files at the same time, where PER_HOST is too many: https://wikitech.wikimedia.org/wiki/Robot_policy
+# Files at the same time, where PER_HOST is too many: https://wikitech.wikimedia.org/wiki/Robot_policy
+_FEWER = {'upload.wikimedia.org': 2}
 _PATIENCE = 60          # seconds that a server may ask us to wait
 _REDIRECTS = 5
 _NAT64 = ipaddress.ip_network('64:ff9b::/96')
-USER_AGENT = f'bearclf/{__version__} (https://github.com/bearclf/bearclf; bearclf@users.noreply.github.com) python-requests/{requests.__version__}'
+USER_AGENT = (f'bearclf/{__version__} (https://github.com/bearclf/bearclf; bearclf@users.noreply.github.com) '
+              f'python-requests/{requests.__version__}')
 
 # %% ../nbs/10_network.ipynb #de9b03ca
 class NetError(Exception):
@@ -38,35 +40,38 @@ class NetError(Exception):
 
 # %% ../nbs/10_network.ipynb #777a0182
 def _check_address(host, address, allow):
-    "`_NetError` for an address that no photograph on the web has."
+    "`NetError` for an address that no photograph on the web has."
     ip = ipaddress.ip_address(address.split('%')[0])
     if ip.version == 6: # one of IPv4 may be inside
         low = ipaddress.IPv4Address(int(ip) % 2**32)
         ip = ip.ipv4_mapped or ip.sixtofour or (low if ip in _NAT64 or 1 < int(ip) < 2**32 else ip)
-    if host not in allow and (not ip.is_global or ip.is_multicast): raise NetError('leads into a private network, which is refused')
+    if host not in allow and (not ip.is_global or ip.is_multicast):
+        raise NetError('leads into a private network, which is refused')
 
-# %% ../nbs/10_network.ipynb #3439dff4
+# %% ../nbs/10_network.ipynb #b50f203a
+def _checked(pool, allow):
+    "The class of connection pools `pool`, with connections that look whom they have reached."
+    class Connection(pool.ConnectionCls):
+        def _new_conn(self):
+            sock = super()._new_conn()
+            try: _check_address(self.host, sock.getpeername()[0], allow)
+            except BaseException:
+                sock.close()
+                raise
+            return sock
+    return type(pool.__name__, (pool,), {'ConnectionCls': Connection})
+
+# %% ../nbs/10_network.ipynb #21a26a81
 class _Adapter(HTTPAdapter):
-    "Connects to public addresses only, and to the hosts in `allow`. (Where requests uses a proxy, it is not by the pools below.)"
+    "Connects to public addresses only, and to the hosts in `allow`. (Where requests uses a proxy, that one decides.)"
     def __init__(self, allow, **kwargs):
         self.allow = allow
         super().__init__(**kwargs)
 
     def init_poolmanager(self, *args, **kwargs):
         super().init_poolmanager(*args, **kwargs)
-        allow = self.allow
-        def checked(pool):
-            class Connection(pool.ConnectionCls):
-                def _new_conn(self):
-                    sock = super()._new_conn()
-                    try:
-                        _check_address(self.host, sock.getpeername()[0], allow)
-                    except BaseException:
-                        sock.close()
-                        raise
-                    return sock
-            return type(pool.__name__, (pool,), {'ConnectionCls': Connection})
-        self.poolmanager.pool_classes_by_scheme = {'http': checked(HTTPConnectionPool), 'https': checked(HTTPSConnectionPool)}
+        pools = {'http': HTTPConnectionPool, 'https': HTTPSConnectionPool}
+        self.poolmanager.pool_classes_by_scheme = {k: _checked(pool, self.allow) for k, pool in pools.items()}
 
     def send(self, request, **kwargs):
         host = urlsplit(request.url).hostname or ''
@@ -88,7 +93,8 @@ class _Retry(Retry):
 # %% ../nbs/10_network.ipynb #0a267f66
 def _wait_text(seconds):
     "How long that is, for people."
-    return f'{seconds:.0f} seconds' if seconds < 120 else f'{seconds/60:.0f} minutes' if seconds < 7200 else f'{seconds/3600:.0f} hours'
+    if seconds < 120: return f'{seconds:.0f} seconds'
+    return f'{seconds/60:.0f} minutes' if seconds < 7200 else f'{seconds/3600:.0f} hours'
 
 # %% ../nbs/10_network.ipynb #c52c3079
 def _why(e):
@@ -108,7 +114,32 @@ class _Answer:
     status_code = 200
     def __init__(self, content): self.content = content
 
-# %% ../nbs/10_network.ipynb #45b7ab5f
+# %% ../nbs/10_network.ipynb #03f6f268
+def _session(allow, tries, backoff):
+    "A session of requests under the rules above, without cookies."
+    retry = _Retry(tries - 1, connect=1, backoff_factor=backoff, status_forcelist=(429, 500, 502, 503, 504),
+                   allowed_methods=None, raise_on_status=False)
+    session = requests.Session()
+    for scheme in ('http://', 'https://'):
+        session.mount(scheme, _Adapter(frozenset(allow), max_retries=retry, pool_maxsize=PER_HOST + 1)) # and a query
+    session.headers.update({'User-Agent': USER_AGENT, 'Accept-Encoding': 'identity'})
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    return session
+
+# %% ../nbs/10_network.ipynb #411daeca
+def _body(r, max_bytes, total):
+    "The content of the answer `r`, within the limits: bytes, and seconds."
+    until, parts, size = time.monotonic() + total, [], 0
+    too_much = NetError(f'has more than {max_bytes:,} bytes, the limit')
+    if (r.raw.length_remaining or 0) > max_bytes: raise too_much
+    while part := r.raw.read1(1 << 16, decode_content=False):
+        parts.append(part)
+        size += len(part)
+        if size > max_bytes: raise too_much
+        if time.monotonic() > until: raise NetError(f'was not done after {_wait_text(total)}')
+    return b''.join(parts)
+
+# %% ../nbs/10_network.ipynb #20d9adf6
 class Net:
     "Requests under the rules above. Threads may share it."
     def __init__(self,
@@ -120,30 +151,12 @@ class Net:
         max_bytes:int=MAX_BYTES # of an answer
     ):
         self.tries, self.backoff, self.timeout, self.total, self.max_bytes = tries, backoff, timeout, total, max_bytes
-        retry = _Retry(tries - 1, connect=1, backoff_factor=backoff, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None,
-                       raise_on_status=False)
-        self.session = requests.Session()
-        for scheme in ('http://', 'https://'):
-            self.session.mount(scheme, _Adapter(frozenset(allow), max_retries=retry, pool_maxsize=PER_HOST + 1)) # and a query
-        self.session.headers.update({'User-Agent': USER_AGENT, 'Accept-Encoding': 'identity'})
-        self.session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self.session = _session(allow, tries, backoff)
         self.places = {host: threading.Semaphore(n) for host, n in _FEWER.items()}
-        self.closed = {}  # what asked for more patience than we have, a host for files or for queries: (when it may be asked again, what it answered)
-
-    def _body(self, r):
-        "The content of `r`, within the limits."
-        until, parts, size = time.monotonic() + self.total, [], 0
-        too_much = NetError(f'has more than {self.max_bytes:,} bytes, the limit')
-        if (r.raw.length_remaining or 0) > self.max_bytes: raise too_much
-        while part := r.raw.read1(1 << 16, decode_content=False):
-            parts.append(part)
-            size += len(part)
-            if size > self.max_bytes: raise too_much
-            if time.monotonic() > until: raise NetError(f'was not done after {_wait_text(self.total)}')
-        return b''.join(parts)
+        self.closed = {} # {what asked for more patience than we have: (when it may be asked again, what it answered)}
 
     def _follow(self, method, url, kwargs):
-        "The answer at the end of all redirects, its content not read. (requests would read the content of each redirect, whatever its size.)"
+        "The answer at the end of all redirects, its content not read. (requests would read that of each redirect.)"
         for _ in range(_REDIRECTS + 1):
             r = self.session.request(method, url, stream=True, timeout=self.timeout, allow_redirects=False, **kwargs)
             if method != 'GET' or not (target := self.session.get_redirect_target(r)): return r
@@ -152,7 +165,7 @@ class Net:
         raise NetError('redirects without end')
 
     def _refusal(self, r, place):
-        "The `_NetError` for an answer that is none, from the host of `place`."
+        "The `NetError` for an answer that is none, from `place`: a host, for files or for queries."
         answered, wait = f'answered {r.status_code} {shown(r.reason)[:50]}'.strip(), r.headers.get('Retry-After', '')
         if wait.isdigit():
             answered += f' and asks to wait {_wait_text(int(wait))}'
@@ -167,7 +180,7 @@ class Net:
                 until, answered = self.closed.get(place, (0, ''))
                 if time.monotonic() < until: raise NetError(answered)
                 with self._follow(method, url, kwargs) as r:
-                    if r.status_code == 200: return self._body(r)
+                    if r.status_code == 200: return _body(r, self.max_bytes, self.total)
                     raise self._refusal(r, place)
             except HTTPError as e: # while the content came, where `Retry` looks no longer
                 if not left: raise NetError(_why(e)) from None
@@ -178,7 +191,7 @@ class Net:
         url:str, # of a file or a query
         params:dict|None=None # of a query
     )->bytes:
-        "The content at `url`. What goes wrong is a `_NetError`."
+        "The content at `url`. What goes wrong is a `NetError`."
         host = re.sub(r'^\w+://([^/:]*).*', r'\1', url)
         with self.places.get(host, nullcontext()): return self._ask('GET', url, params=params)
 

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'OTHER', 'LABELS_CSV', 'MAX_PIXELS', 'DECODE_SIDE', 'BearclfError', 'PictureError', 'DataError', 'shown',
-           'whole_file', 'check_writable', 'open_header', 'open_file', 'open_picture', 'picture_size', 'folder_entries',
-           'walk', 'is_picture', 'iter_pictures', 'picture_files', 'sha256', 'threaded', 'progress_bar']
+           'whole_file', 'check_writable', 'static', 'open_header', 'open_file', 'open_picture', 'picture_size',
+           'folder_entries', 'walk', 'is_picture', 'iter_pictures', 'picture_files', 'sha256', 'threaded',
+           'progress_bar']
 
 # %% ../nbs/10_pictures.ipynb #7ce2424d
 import functools, hashlib, io, os, sys, threading, warnings
@@ -18,12 +19,14 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
+import bearclf
+
 # %% ../nbs/10_pictures.ipynb #b7b3cd41
 KINDS = ('black_bear', 'grizzly', 'teddys')  # the kinds of bear, as in the names of their folders
-OTHER = 'other'                              # the label which means: none of the kinds
-LABELS_CSV = 'labels.csv'                      # a table beside the labels' folders: pictures with several labels, or none
-MAX_PIXELS = 120_000_000                     # larger pictures are refused; a 108-megapixel photograph from a phone passes
-DECODE_SIDE = 512                            # training and inference decode JPEGs no smaller than this (see `open_picture`)
+OTHER = 'other'             # the label which means: none of the kinds
+LABELS_CSV = 'labels.csv'   # a table beside the labels' folders: pictures with several labels, or none
+MAX_PIXELS = 120_000_000    # larger pictures are refused; a 108-megapixel photograph from a phone passes
+DECODE_SIDE = 512           # training and inference decode JPEGs no smaller than this (see `open_picture`)
 
 # %% ../nbs/10_pictures.ipynb #087992f3
 class BearclfError(ValueError):
@@ -36,7 +39,9 @@ class DataError(BearclfError):
     "A folder, a file or a table of labels that can't be used; the message says why and what to do."
 
 # %% ../nbs/10_pictures.ipynb #30bcb382
-def shown(name) -> str:
+def shown(
+    name # of a file, or anything that has come from outside
+)->str: # one line, with `?` for what can't be printed
     "`name` fit for a one-line message, even if the file system's name for it is not."
     return ''.join(c if c.isprintable() else '?' for c in str(name))
 
@@ -59,13 +64,24 @@ def whole_file(
 def check_writable(
     path:str|Path # the file to make
 )->Path: # where it will lie: links followed
-    "`DataError` where no file can be made: no such folder, one that may not be written to, or something that is no file in its place."
+    """`DataError` where no file can be made: no such folder, one that may not be written to, or something that is no
+    file in its place."""
     path = Path(os.path.realpath(path))
-    if not path.parent.is_dir(): raise DataError(f'There is no folder {shown(path.parent)} to write {shown(path.name)} to; make it first.')
+    if not path.parent.is_dir():
+        raise DataError(f'There is no folder {shown(path.parent)} to write {shown(path.name)} to; make it first.')
     if path.is_dir(): raise DataError(f'{shown(path)} is a folder; give the name of a file.')
-    if os.path.exists(path) and not path.is_file(): raise DataError(f'{shown(path)} is no regular file; give the name of a file.')
-    if not os.access(path.parent, os.W_OK): raise DataError(f'The folder {shown(path.parent)} may not be written to by you.')
+    if os.path.exists(path) and not path.is_file():
+        raise DataError(f'{shown(path)} is no regular file; give the name of a file.')
+    if not os.access(path.parent, os.W_OK):
+        raise DataError(f'The folder {shown(path.parent)} may not be written to by you.')
     return path
+
+# %% ../nbs/10_pictures.ipynb #d9c5019a
+def static(
+    name:str # of a file in `bearclf/static`
+)->str: # its text
+    "What a page is made of beside Python."
+    return (Path(bearclf.__file__).parent/'static'/name).read_text(encoding='utf-8')
 
 # %% ../nbs/10_pictures.ipynb #0c545ae6
 _FORMATS = ('JPEG', 'PNG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'JPEG2000', 'PPM', 'AVIF')
@@ -89,15 +105,19 @@ def _register_heif():
 def _too_large(name): return PictureError(f'{name} has more than {MAX_PIXELS:,} pixels, the limit.')
 
 # %% ../nbs/10_pictures.ipynb #805e7dd2
-def open_header(f, name):
-    "The picture in the open file `f`, not decoded yet."
+def open_header(
+    f, # an open binary file
+    name:str # what messages call it
+)->Image.Image: # not decoded yet; HEIF too
+    "The picture in `f`, its header read. `PictureError` if it is none, or has more than `MAX_PIXELS` pixels."
     try: im = Image.open(f, formats=_FORMATS)
     except Image.DecompressionBombError: raise _too_large(name) from None
     except Image.UnidentifiedImageError:
         f.seek(0)
         head = f.read(12)
         if head[4:8] != b'ftyp' or head[8:12] not in _HEIF_BRANDS:
-            raise PictureError(f'{name} is not a picture in a format that can be read (JPEG, PNG, WebP, HEIC...).') from None
+            raise PictureError(f'{name} is not a picture in a format that can be read '
+                               '(JPEG, PNG, WebP, HEIC...).') from None
         _register_heif()
         f.seek(0)
         im = Image.open(f, formats=['HEIF'])
@@ -139,12 +159,16 @@ def _from_array(a, name):
         if not (a.min() >= 0 and a.max() <= 1):
             raise PictureError(f'{name} holds floats outside 0 to 1; divide by their largest possible value.')
         a = (a*255).round().astype(np.uint8)
-    if a.dtype != np.uint8: raise PictureError(f'{name} holds values of type {a.dtype}; give uint8, or floats between 0 and 1.')
+    if a.dtype != np.uint8:
+        raise PictureError(f'{name} holds values of type {a.dtype}; give uint8, or floats between 0 and 1.')
     return Image.fromarray(np.ascontiguousarray(a))
 
 # %% ../nbs/10_pictures.ipynb #b1ebf061
-def open_file(path, name):
-    "The file at `path`, open for reading and not empty."
+def open_file(
+    path:str|Path, # of a picture
+    name:str # what messages call it
+): # an open binary file
+    "The file at `path`, open for reading. `PictureError` if there is none, or it may not be read."
     try:
         if os.path.isdir(path):
             os.scandir(path).close() # or it says why the folder can't be read
@@ -193,11 +217,14 @@ def open_picture(
         if not (hasattr(src, 'seekable') and src.seekable()): src = io.BytesIO(src.read())
         return _decode(src, name, at_least)
     if hasattr(src, '__array_interface__'): return _to_rgb(_from_array(src, name))
-    raise PictureError(f'{name} is a {type(src).__name__}; give a path, bytes, an open file, a PIL image or a numpy array.')
+    raise PictureError(f'{name} is a {type(src).__name__}; '
+                       'give a path, bytes, an open file, a PIL image or a numpy array.')
 
 # %% ../nbs/10_pictures.ipynb #4798ec65
-def picture_size(file):
-    "Width and height of an upright picture, from its header."
+def picture_size(
+    file:str|Path # of a picture
+)->tuple[int, int]: # width and height in pixels, upright
+    "A picture's size, from its header alone. `PictureError` if it can't be read."
     name = shown(file)
     with open_file(file, name) as f:
         try:
@@ -207,18 +234,26 @@ def picture_size(file):
         except Exception as e: raise PictureError(f'{name} is damaged or cut short ({shown(e)}).') from e
 
 # %% ../nbs/10_pictures.ipynb #c561def4
-def folder_entries(folder):
-    "What lies in `folder`, sorted by name, without what is hidden."
+def folder_entries(
+    folder:str|Path
+)->list: # of `os.DirEntry`, sorted by name, without what is hidden
+    "What lies in `folder`. `DataError` if there is no such folder, or it can't be read."
     try:
-        with os.scandir(folder) as it: return sorted((e for e in it if not e.name.startswith('.')), key=lambda e: e.name)
+        with os.scandir(folder) as it: entries = [e for e in it if not e.name.startswith('.')]
+        return sorted(entries, key=lambda e: e.name)
     except FileNotFoundError: raise DataError(f'There is no folder {shown(folder)}.') from None
-    except NotADirectoryError: raise DataError(f'{shown(folder)} is a file; give the folder that holds the pictures.') from None
+    except NotADirectoryError:
+        raise DataError(f'{shown(folder)} is a file; give the folder that holds the pictures.') from None
     except OSError as e: raise DataError(f'The folder {shown(folder)} can not be read ({e.strerror}).') from None
 
 # %% ../nbs/10_pictures.ipynb #873c3589
-def walk(folder, above=(), closed=False):
-    """Every file below `folder` in sorted order. Links to folders are followed, except to one that the link itself lies in.
-    A folder below that can't be read is a `DataError`, or, with `closed`, given in place of what it holds."""
+def walk(
+    folder:str|Path,
+    above:tuple=(), # (device, inode) of each folder that `folder` lies in, as far as they are walked
+    closed:bool=False # give a folder that can't be read as if it were a file, in place of an error
+)->Iterator[Path]:
+    """Every file below `folder` in sorted order. Links to folders are followed, except to one that the link itself lies
+    in. `DataError` for a folder that can't be read."""
     try:
         entries, at = folder_entries(folder), os.stat(folder)
     except DataError:
@@ -243,9 +278,10 @@ def is_picture(
 # %% ../nbs/10_pictures.ipynb #158f6c75
 def iter_pictures(
     path:str|Path, # a folder
-    closed:bool=False # give a folder in it that can't be read as if it were a picture, for the caller to report, in place of an error
+    closed:bool=False # give a folder in it that can't be read as if it were a picture, in place of an error
 )->Iterator[Path]: # its pictures, sorted by path
-    "Every file with a picture's suffix in `path` and below, but hidden ones. `DataError` if there is no such folder, or one in it can't be read."
+    """Every file with a picture's suffix in `path` and below, but hidden ones. `DataError` if there is no such folder,
+    or one in it can't be read."""
     return (f for f in walk(path, closed=closed) if is_picture(f) or closed and not f.is_file())
 
 # %% ../nbs/10_pictures.ipynb #947daa0c
@@ -256,8 +292,10 @@ def picture_files(
     return list(iter_pictures(path))
 
 # %% ../nbs/10_pictures.ipynb #4570e0f7
-def sha256(file):
-    "The hash of a file's content."
+def sha256(
+    file:str|Path
+)->str: # 64 hex digits
+    "The hash of a file's content. `PictureError` if it can't be read."
     h = hashlib.sha256()
     try:
         with open(file, 'rb') as f:
@@ -284,8 +322,12 @@ def threaded(
     finally: pool.shutdown(cancel_futures=True)
 
 # %% ../nbs/10_pictures.ipynb #8954a285
-def progress_bar(what=None, progress=True, **kwargs):
-    "A progress bar called `what` where a person sees it: in a notebook, or on a terminal's standard error."
+def progress_bar(
+    what:str|None=None, # its name
+    progress:bool=True, # show one at all?
+    **kwargs # of tqdm, such as `total`, `iterable`, `unit`
+): # a tqdm bar, disabled where nobody would see it
+    "A progress bar in a notebook, or on a terminal's standard error."
     shell = sys.modules['IPython'].get_ipython() if 'IPython' in sys.modules else None
     if type(shell).__name__ == 'ZMQInteractiveShell': from tqdm.notebook import tqdm
     else:

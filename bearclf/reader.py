@@ -22,7 +22,8 @@ MAX_PIXELS = 50_000_000 # of one upload: a worker may need 16 bytes a pixel
 MAX_SECONDS = 10        # for one upload
 _WORKERS = 2            # one for a picture that hangs, one for everybody else
 _SIDE = 480             # pixels: the longer side of a picture as the page shows it
-_EXAMPLES = ((('black_bear',), 21), (('grizzly',), 29), (('teddys',), 4), (('black_bear', 'teddys'), 25), ((), 2)) # labels, seed
+_EXAMPLES = ((('black_bear',), 21), (('grizzly',), 29), (('teddys',), 4), # labels, and the seed of the drawing
+             (('black_bear', 'teddys'), 25), ((), 2))
 
 # %% ../nbs/32_reader.ipynb #c82ea2df
 def _uri(im, fmt):
@@ -33,7 +34,7 @@ def _uri(im, fmt):
 
 # %% ../nbs/32_reader.ipynb #92913ed1
 def _shade(heat):
-    "A `heatmap` as a small black picture to lay over the other: the less a part speaks for the label, the less is seen through it."
+    "A `heatmap` as a small black picture to lay over the other: what doesn't speak for the label is hidden."
     from PIL import Image
     dim = Image.fromarray(((1 - heat)*180).round().astype('uint8'))
     return Image.merge('LA', (Image.new('L', dim.size), dim))
@@ -42,24 +43,31 @@ def _shade(heat):
 def look(
     upload:bytes, # what may be a picture
     classifier:Classifier
-)->dict: # of plain values: an error (one sentence), or probs, thresholds, the picture and its maps, label -> map, both as `data:` addresses
-    "What the page shows of `upload`. The content decides what it is; the sender's name for it is not asked."
+)->dict: # of plain values: an error (one sentence), or probs, thresholds, picture, maps (label -> map)
+    """What the page shows of `upload`, with picture and maps as `data:` addresses. The content decides what it is; the
+    sender's name for it is not asked."""
     try: picture = open_picture(upload, at_least=DECODE_SIDE, name='This file')
     except PictureError as e: return dict(error=str(e))
     answer = classifier.predict(picture)
-    maps = {k: _uri(_shade(answer.heatmap(k)), 'PNG') for k in answer.probs if k != OTHER} if classifier.has_maps else {}
+    kinds = [k for k in answer.probs if k != OTHER and classifier.has_maps]
+    maps = {k: _uri(_shade(answer.heatmap(k)), 'PNG') for k in kinds}
     picture.thumbnail((_SIDE, _SIDE))
     return dict(probs=answer.probs, thresholds=answer.thresholds, picture=_uri(picture, 'JPEG'), maps=maps)
 
 # %% ../nbs/32_reader.ipynb #d843b0d5
-def in_words(labels): # for people
+def in_words(
+    labels:list # of one at least
+)->str: # such as "black bear, grizzly and teddys"
+    "Labels for people."
     *most, last = [k.replace('_', ' ') for k in labels]
     return f'{", ".join(most)} and {last}' if most else last
 
 # %% ../nbs/32_reader.ipynb #2f5ed7a6
 def _examples():
     "Drawn pictures to try the page with: name and `data:` address of each."
-    return [(f'drawn {in_words(labels) if labels else "toy"}.jpg', _uri(draw(labels, random.Random(seed)), 'JPEG')) for labels, seed in _EXAMPLES]
+    def example(labels, seed):
+        return f'drawn {in_words(labels) if labels else "toy"}.jpg', _uri(draw(labels, random.Random(seed)), 'JPEG')
+    return [example(*o) for o in _EXAMPLES]
 
 # %% ../nbs/32_reader.ipynb #8389cc60
 def _work(pipe, model):
@@ -71,15 +79,22 @@ def _work(pipe, model):
     with suppress(EOFError, OSError):
         while True:
             upload = pipe.recv_bytes()
-            said = wrong or (look(upload, classifier) if upload else dict(labels=classifier.labels, examples=_examples()))
+            if wrong: said = wrong
+            elif upload: said = look(upload, classifier)
+            else: said = dict(labels=classifier.labels, examples=_examples())
             pipe.send_bytes(json.dumps(said).encode())
 
 # %% ../nbs/32_reader.ipynb #9afa335d
+_BROKE = ('This file could not be read: the program that opens pictures broke down over it. '
+          'Save it as a JPEG and try that.')
+
 class _Workers:
     "Processes that look at pictures, each at one at a time. One that takes too long over it, or dies, is replaced."
     def __init__(self, model):
-        self._context = multiprocessing.get_context('forkserver' if 'forkserver' in multiprocessing.get_all_start_methods() else 'spawn')
-        self._context.set_forkserver_preload(['bearclf.reader', 'onnxruntime', 'pillow_heif']) # so that workers share it and begin at once
+        forks = 'forkserver' in multiprocessing.get_all_start_methods()
+        self._context = multiprocessing.get_context('forkserver' if forks else 'spawn')
+        # what workers share, to begin at once
+        self._context.set_forkserver_preload(['bearclf.reader', 'onnxruntime', 'pillow_heif'])
         self._model, self._free = model, queue.SimpleQueue()
         for _ in range(_WORKERS): self._free.put(self._start())
 
@@ -99,7 +114,7 @@ class _Workers:
             pipe.send_bytes(upload)
             said = pipe.recv_bytes() if pipe.poll(seconds) else None
         except (OSError, EOFError):
-            said, wrong = None, 'This file could not be read: the program that opens pictures broke down over it. Save it as a JPEG and try that.'
+            said, wrong = None, _BROKE
         if said is None:
             process.kill()
             process.join()
@@ -124,7 +139,8 @@ def serve_reader(model):
             except (OSError, EOFError, multiprocessing.AuthenticationError): continue
             threading.Thread(target=_converse, args=(connection, workers, hello), daemon=True).start()
     with Listener(authkey=key, backlog=64) as listener:
-        print(json.dumps(dict(address=listener.address, key=key.hex(), error=json.loads(hello).get('error'))), flush=True)
+        where = dict(address=listener.address, key=key.hex(), error=json.loads(hello).get('error'))
+        print(json.dumps(where), flush=True)
         threading.Thread(target=answer, daemon=True).start()
         sys.stdin.buffer.read()
 
@@ -142,9 +158,11 @@ class Reader:
             self._process, self.where = None, os.environ[WHERE]
             return
         code = 'import sys; from bearclf.reader import serve_reader; serve_reader(sys.argv[1] or None)'
-        self._process = subprocess.Popen([sys.executable, '-c', code, str(model or '')], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                         start_new_session=True, env=os.environ | dict(OMP_NUM_THREADS='1')) # a worker, a core
-        said = json.loads(self._process.stdout.readline() or '{"error": "The process that reads pictures did not start."}')
+        self._process = subprocess.Popen([sys.executable, '-c', code, str(model or '')], stdin=subprocess.PIPE,
+                                         stdout=subprocess.PIPE, start_new_session=True,
+                                         env=os.environ | dict(OMP_NUM_THREADS='1')) # a worker, a core
+        nothing = '{"error": "The process that reads pictures did not start."}'
+        said = json.loads(self._process.stdout.readline() or nothing)
         if said['error']:
             self.close()
             raise BearclfError(said['error'])

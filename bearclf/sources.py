@@ -35,7 +35,8 @@ class Record:
     def stem(self)->str:
         "The name of its file, without suffix. `PictureError` for an id that can't be part of one."
         if not self.id: raise PictureError('What its source says of it is incomplete.')
-        if not re.fullmatch(r'[\w.-]{1,100}', self.id, re.ASCII): raise PictureError('Its id can not be part of a file name.')
+        if not re.fullmatch(r'[\w.-]{1,100}', self.id, re.ASCII):
+            raise PictureError('Its id can not be part of a file name.')
         return f'{self.source}-{self.id}'
 
 # %% ../nbs/13_sources.ipynb #a05a226e
@@ -50,11 +51,11 @@ class Source(Protocol):
     "Gives records for a search word, and the file of a record."
     name:str
     def search(self, query:str, n:int, start:int=0)->Iterator[Record]:
-        """At most `n` records; as many as `start` are there already, so about as many of the first ones may be left out. `SourceError` if it can't
-        be asked, `NothingFound` if `query` can mean nothing to it."""
+        """At most `n` records; as many as `start` are there already, so about as many of the first may be left out.
+        `SourceError` if it can't be asked, `NothingFound` if `query` can mean nothing to it."""
     def fetch(self, record:Record, dest:Path)->Path:
-        """Put the record's file into the folder `dest` and give its path; threads may call it. Nothing half-written has the final name.
-        `PictureError` if there is no such picture to be had."""
+        """Put the record's file into the folder `dest` and give its path; threads may call it. Nothing half-written has
+        the final name. `PictureError` if there is no such picture to be had."""
 
 # %% ../nbs/13_sources.ipynb #5c9a6ed1
 class Drawn:
@@ -79,8 +80,8 @@ LICENCES = ('cc0', 'pdm', 'by', 'by-sa', 'by-nc', 'by-nd', 'by-nc-sa', 'by-nc-nd
 # %% ../nbs/13_sources.ipynb #29df8640
 def _licence_name(short, version=''):
     "'by-sa', '2.0' -> 'CC BY-SA 2.0'."
-    name = {'cc0': 'CC0', 'zero': 'CC0', 'pdm': 'Public Domain Mark', 'mark': 'Public Domain Mark'}.get(short) or f'CC {short.upper()}'
-    return f'{name} {version}'.strip()
+    names = {'cc0': 'CC0', 'zero': 'CC0', 'pdm': 'Public Domain Mark', 'mark': 'Public Domain Mark'}
+    return f"{names.get(short) or f'CC {short.upper()}'} {version}".strip()
 
 # %% ../nbs/13_sources.ipynb #9aff1a9c
 def _licence_at(url):
@@ -101,15 +102,16 @@ def _wanted(licence):
     names = [licence] if isinstance(licence, str) else list(licence)
     names = [n.lower().removeprefix('cc-') for n in names]
     if unknown := set(names) - {'cc', 'any', *LICENCES}:
-        raise DataError(f'{min(unknown)!r} is no licence known here; give cc (all of Creative Commons), any, or names of {", ".join(LICENCES)}.')
+        raise DataError(f'{min(unknown)!r} is no licence known here; give cc (all of Creative Commons), any, '
+                        f'or names of {", ".join(LICENCES)}.')
     if 'any' in names: return None
     return frozenset(LICENCES if 'cc' in names else names)
 
 # %% ../nbs/13_sources.ipynb #0960fcc1
 SIZES = {'small': 320, 'medium': 640, 'large': 1024, 'original': 10**9}  # the longer side, at most, pixels
 
-_SUFFIX = dict(JPEG='.jpg', MPO='.jpg', PNG='.png', WEBP='.webp', GIF='.gif', BMP='.bmp', TIFF='.tif', JPEG2000='.jp2', PPM='.ppm', AVIF='.avif',
-               HEIF='.heic')
+_SUFFIX = dict(JPEG='.jpg', MPO='.jpg', PNG='.png', WEBP='.webp', GIF='.gif', BMP='.bmp', TIFF='.tif',
+               JPEG2000='.jp2', PPM='.ppm', AVIF='.avif', HEIF='.heic')
 
 # %% ../nbs/13_sources.ipynb #2245cf9c
 def _web(url):
@@ -120,21 +122,17 @@ def _text(s):
     "`s` without tags, on one line."
     return ' '.join(html.unescape(re.sub(r'<[^>]*>', ' ', str(s or ''))).split())
 
-# %% ../nbs/13_sources.ipynb #77535a60
-class _Service:
-    "What the sources below share: pages, pace, licences, and the fetching of files."
+# %% ../nbs/13_sources.ipynb #e4617817
+class _Asked:
+    "A service that is asked over the network: its address, its pace, what may go wrong."
     name, title, base = '', '', ''
     interval = 1.  # seconds from one query to the next
 
     def __init__(self,
-        licence:str|Iterable[str]='cc', # 'cc', 'any', or names of `LICENCES`
-        size:str='large', # of `SIZES`
         base:str=None, # the service's address, such as a mirror's
         net:Net=None, # how it is reached
         interval:float=None # seconds from one query to the next
     ):
-        if size not in SIZES: raise DataError(f'{size!r} is no size; give {", ".join(SIZES)}.')
-        self.licences, self.size, self.side = _wanted(licence), size, SIZES[size]
         self.base, self.net = base or self.base, net or Net()
         self.interval = self.interval if interval is None else interval
         self._next = 0
@@ -144,7 +142,8 @@ class _Service:
         time.sleep(max(0, self._next - time.monotonic()))
         self._next = time.monotonic() + self.interval
 
-    def _fail(self, what): return SourceError(f'{self.title} {what}; what is there already stays, so try the same again later.')
+    def _fail(self, what):
+        return SourceError(f'{self.title} {what}; what is there already stays, so try the same again later.')
 
     def _get(self, path, **params):
         "The answer to a query, a dict."
@@ -162,6 +161,18 @@ class _Service:
         if not isinstance(answer, list): raise self._fail(f'sent an answer without {".".join(path)}')
         return answer
 
+# %% ../nbs/13_sources.ipynb #75fad0d1
+class _Service(_Asked):
+    "What the sources below share beyond that: licences, and the fetching of files."
+    def __init__(self,
+        licence:str|Iterable[str]='cc', # 'cc', 'any', or names of `LICENCES`
+        size:str='large', # of `SIZES`
+        **kwargs # base, net, interval
+    ):
+        if size not in SIZES: raise DataError(f'{size!r} is no size; give {", ".join(SIZES)}.')
+        self.licences, self.size, self.side = _wanted(licence), size, SIZES[size]
+        super().__init__(**kwargs)
+
     def search(self,
         query:str, # the search word
         n:int, # records, at most
@@ -173,16 +184,19 @@ class _Service:
             try: record = self._record(result, query)
             except (KeyError, TypeError, AttributeError, ValueError, IndexError): record = Record(self.name, '', query)
             else:
-                if record.id in seen or self.licences is not None and _short(record.licence) not in self.licences: continue
+                if record.id in seen or not self._is_free(record): continue
                 seen.add(record.id)
             yield record
             if (n := n - 1) == 0: return
+
+    def _is_free(self, record): return self.licences is None or _short(record.licence) in self.licences
 
     def fetch(self,
         record:Record, # of this source
         dest:Path # a folder
     )->Path: # the file, named after the source and the id
-        "Put the record's photograph into `dest`. `PictureError` where there is none to be had, `DataError` if it can't be written."
+        """Put the record's photograph into `dest`. `PictureError` where there is none to be had, `DataError` if it
+        can't be written."""
         if not record.url: raise PictureError('What its source says of it is incomplete.')
         try: content = self.net.get(record.url)
         except NetError as e: raise PictureError(f'Its server {e}.') from None
@@ -191,21 +205,25 @@ class _Service:
         with whole_file(file) as part: part.write_bytes(content)
         return file
 
-# %% ../nbs/13_sources.ipynb #d9611169
+# %% ../nbs/13_sources.ipynb #dca8d179
+_FLICKR_SIZES = ('t', 's', 'n', 'm', 'z', 'c', 'l', 'h', 'k', 'o') # all but the squares, cut out of the middle
+
+# What `stat: fail` means by its codes: those that may pass, and the others.
+_FLICKR_LATER = {10: 'says that its search is out of order', 105: 'says that it is out of order'}
+_FLICKR_WRONG = {3: 'says that the search is empty', 18: 'does not understand the search',
+                 96: 'does not accept this secret: look at FLICKR_SECRET, or --secret',
+                 100: 'does not know this key: look at FLICKR_KEY, or --key'}
+
+# %% ../nbs/13_sources.ipynb #db9a4ec0
 class Flickr(_Service):
     """Photographs on Flickr. Needs a key and its secret, free for non-commercial use.
 
-    Fields: https://www.flickr.com/services/api/flickr.photos.search.html (`owner`, `id`; by `extras` `license`, `owner_name`, `url_*`
-    with `width_*` and `height_*`; `url_h` and `url_k` are not on its list, and may not come),
+    Fields: https://www.flickr.com/services/api/flickr.photos.search.html (`owner`, `id`; by `extras` `license`,
+    `owner_name`, `url_*` with `width_*` and `height_*`; `url_h` and `url_k` are not on its list, and may not come),
     https://www.flickr.com/services/api/flickr.photos.licenses.getInfo.html (what a licence's number means),
-    https://www.flickr.com/services/api/misc.urls.html (a photograph's page). It gives the first 4,000 results of a search, 500 a page.
-    Limit: https://www.flickr.com/services/developer/api/ (3,600 queries an hour)."""
+    https://www.flickr.com/services/api/misc.urls.html (a photograph's page). It gives the first 4,000 results of a
+    search, 500 a page. Limit: https://www.flickr.com/services/developer/api/ (3,600 queries an hour)."""
     name, title, base = 'flickr', 'Flickr', 'https://api.flickr.com/services/rest/'
-    _sizes = ('t', 's', 'n', 'm', 'z', 'c', 'l', 'h', 'k', 'o')  # all but the squares, which are cut out of the middle
-    # What `stat: fail` means by its codes: those that may pass, and the others.
-    _later = {10: 'says that its search is out of order', 105: 'says that it is out of order'}
-    _wrong = {3: 'says that the search is empty', 18: 'does not understand the search',
-              96: 'does not accept this secret: look at FLICKR_SECRET, or --secret', 100: 'does not know this key: look at FLICKR_KEY, or --key'}
 
     def __init__(self,
         key:str, # from https://www.flickr.com/services/apps/create/
@@ -224,47 +242,64 @@ class Flickr(_Service):
             self._pace()
             try: return self.api.do_flickr_call(method, **params)
             except FlickrError as e:
-                if e.code not in self._later:
-                    raise SourceError(f"Flickr {self._wrong.get(e.code, f'refuses the search ({shown(e)[:100]})')}.") from None
-                if not left: raise self._fail(self._later[e.code]) from None
+                if not left or e.code not in _FLICKR_LATER: raise self._refusal(e) from None
                 time.sleep(self.net.backoff)
             except NetError as e:
                 if '401' not in str(e): raise self._fail(e) from None
-                raise SourceError('Flickr does not accept this key and its secret: look at FLICKR_KEY and FLICKR_SECRET.') from None
-            except (ValueError, KeyError, AttributeError, TypeError): raise self._fail('sent an answer that is not in its format') from None
+                raise SourceError('Flickr does not accept this key and its secret: '
+                                  'look at FLICKR_KEY and FLICKR_SECRET.') from None
+            except (ValueError, KeyError, AttributeError, TypeError):
+                raise self._fail('sent an answer that is not in its format') from None
+
+    def _refusal(self, e):
+        if e.code in _FLICKR_LATER: return self._fail(_FLICKR_LATER[e.code])
+        return SourceError(f"Flickr {_FLICKR_WRONG.get(e.code) or f'refuses the search ({shown(e)[:100]})'}.")
 
     @functools.cached_property
     def _names(self):
         "{number of a licence: its name}."
         rows = self._list(self._call('flickr.photos.licenses.getInfo'), 'licenses', 'license')
-        return {str(r.get('id')): _licence_at(r.get('url')) or _text(r.get('name')) for r in rows if isinstance(r, dict)}
+        rows = [r for r in rows if isinstance(r, dict)]
+        return {str(r.get('id')): _licence_at(r.get('url')) or _text(r.get('name')) for r in rows}
 
-    def _results(self, query, n, start):
-        per_page = min(n, 500)
-        numbers = [i for i, name in self._names.items() if self.licences is None or _short(name) in self.licences]
-        if not numbers: return  # an empty list would mean: any
-        extras = ','.join(['license', 'owner_name', *(f'url_{s}' for s in self._sizes)])
-        for page in range(1, 4000//per_page + 1):
-            answer = self._call('flickr.photos.search', text=query, license=','.join(numbers), sort='relevance', media='photos', content_types=0,
-                                safe_search=1, extras=extras, per_page=per_page, page=page)
-            yield from self._list(answer, 'photos', 'photo')
-            if page >= (answer['photos'].get('pages') or 0): return
+    def _results(self, query, n, start): yield from _flickr_results(self, query, n)
 
-    def _record(self, p, query):
-        sizes = sorted((max(int(p[f'width_{s}']), int(p[f'height_{s}'])), p[f'url_{s}']) for s in self._sizes if f'url_{s}' in p)
-        url = ([u for side, u in sizes if side <= self.side] or [sizes[0][1]])[-1]
-        return Record(self.name, str(p['id']), query, _web(url), f"https://www.flickr.com/photos/{p['owner']}/{p['id']}",
-                      _text(p['ownername']), self._names.get(str(p['license']), 'unknown'))
+    def _record(self, p, query): return _flickr_record(self, p, query)
+
+# %% ../nbs/13_sources.ipynb #01d0cc71
+def _flickr_results(flickr, query, n):
+    "What Flickr finds, page after page."
+    per_page = min(n, 500)
+    wanted = flickr.licences
+    numbers = [i for i, name in flickr._names.items() if wanted is None or _short(name) in wanted]
+    if not numbers: return  # an empty list would mean: any
+    extras = ','.join(['license', 'owner_name', *(f'url_{s}' for s in _FLICKR_SIZES)])
+    params = dict(text=query, license=','.join(numbers), sort='relevance', media='photos', content_types=0,
+                  safe_search=1, extras=extras, per_page=per_page)
+    for page in range(1, 4000//per_page + 1):
+        answer = flickr._call('flickr.photos.search', **params, page=page)
+        yield from flickr._list(answer, 'photos', 'photo')
+        if page >= (answer['photos'].get('pages') or 0): return
+
+def _flickr_record(flickr, p, query):
+    "The record of a result `p`, with the address of the best size that is not too large."
+    def side(s): return max(int(p[f'width_{s}']), int(p[f'height_{s}']))
+    sizes = sorted((side(s), p[f'url_{s}']) for s in _FLICKR_SIZES if f'url_{s}' in p)
+    url = ([u for side, u in sizes if side <= flickr.side] or [sizes[0][1]])[-1]
+    page = f"https://www.flickr.com/photos/{p['owner']}/{p['id']}"
+    return Record(flickr.name, str(p['id']), query, _web(url), page,
+                  _text(p['ownername']), flickr._names.get(str(p['license']), 'unknown'))
 
 # %% ../nbs/13_sources.ipynb #bc479414
 class Openverse(_Service):
     """Photographs that Openverse knows of. No key.
 
-    Fields: https://api.openverse.org/v1/#tag/images/operation/images_search (`id`, `url`, `foreign_landing_url`, `creator`, `license`,
-    `license_version`, `width`, `height`, `thumbnail`: up to 600 pixels wide; sensitive results are left out by default). Limits of those who are not
-    registered: https://docs.openverse.org/api/user/rate_limits.html (5 queries an hour and 100 a day, then it answers 429),
-    and 20 results a page, 240 in all (https://github.com/WordPress/openverse, api/api/constants/restricted_features.py): a page whose
-    photographs are there already is not asked for again."""
+    Fields: https://api.openverse.org/v1/#tag/images/operation/images_search (`id`, `url`, `foreign_landing_url`,
+    `creator`, `license`, `license_version`, `width`, `height`, `thumbnail`: up to 600 pixels wide; sensitive results
+    are left out by default). Limits of those who are not registered:
+    https://docs.openverse.org/api/user/rate_limits.html (5 queries an hour and 100 a day, then it answers 429), and 20
+    results a page, 240 in all (https://github.com/WordPress/openverse, api/api/constants/restricted_features.py): a
+    page whose photographs are there already is not asked for again."""
     name, title, base = 'openverse', 'Openverse', 'https://api.openverse.org/v1/'
     interval = 3.
 
@@ -277,16 +312,18 @@ class Openverse(_Service):
 
     def _record(self, p, query):
         fits = max(p.get('width') or 0, p.get('height') or 0) <= self.side
-        return Record(self.name, str(p['id']), query, _web(p['url'] if fits else p.get('thumbnail') or p['url']), _web(p['foreign_landing_url']),
+        url = p['url'] if fits else p.get('thumbnail') or p['url']
+        return Record(self.name, str(p['id']), query, _web(url), _web(p['foreign_landing_url']),
                       _text(p.get('creator')), _licence_name(p['license'], p.get('license_version') or ''))
 
 # %% ../nbs/13_sources.ipynb #5ef50a82
 class INaturalist(_Service):
     """Research-grade observations on iNaturalist, most liked first. No key.
 
-    Fields: https://api.inaturalist.org/v1/docs/#!/Taxa/get_taxa (`id`, `name`, `preferred_common_name`, `matched_term`) and
-    https://api.inaturalist.org/v1/docs/#!/Observations/get_observations (`photos` with `id`, `url`, `license_code`; `uri`, `user`), 200 a page,
-    10,000 in all. Sizes: https://github.com/inaturalist/inaturalist-open-data (small 240, medium 500, large 1024, original 2048 pixels).
+    Fields: https://api.inaturalist.org/v1/docs/#!/Taxa/get_taxa (`id`, `name`, `preferred_common_name`, `matched_term`)
+    and https://api.inaturalist.org/v1/docs/#!/Observations/get_observations (`photos` with `id`, `url`, `license_code`;
+    `uri`, `user`), 200 a page, 10,000 in all. Sizes: https://github.com/inaturalist/inaturalist-open-data (small 240,
+    medium 500, large 1024, original 2048 pixels).
     Limit: https://api.inaturalist.org/v1/docs/ ("try to keep it to 60 requests per minute or lower")."""
     name, title, base = 'inaturalist', 'iNaturalist', 'https://api.inaturalist.org/v1/'
     _codes = {'cc0': 'cc0'} | {l: f'cc-{l}' for l in LICENCES[2:]}
@@ -295,8 +332,9 @@ class INaturalist(_Service):
         "The id of the taxon with this very name."
         rows = self._list(self._get('taxa', q=query, is_active='true', per_page=30), 'results')
         rows = [r for r in rows if isinstance(r, dict) and r.get('id')]
+        fields = ('name', 'preferred_common_name', 'matched_term')
         for r in rows:
-            if query.strip().lower() in {str(r.get(k) or '').lower() for k in ('name', 'preferred_common_name', 'matched_term')}: return r['id']
+            if query.strip().lower() in {str(r.get(k) or '').lower() for k in fields}: return r['id']
         near = ', '.join(f"{_text(r.get('preferred_common_name')) or '-'} ({_text(r.get('name'))})" for r in rows[:3])
         if near: raise NothingFound(f'iNaturalist has no living thing named {shown(query)}; it has {near}.')
 
@@ -304,43 +342,50 @@ class INaturalist(_Service):
         codes = None if self.licences is None else [self._codes[l] for l in sorted(self.licences) if l in self._codes]
         if codes == [] or not (taxon := self._taxon(query)): return
         licence, per_page = {} if codes is None else {'photo_license': ','.join(codes)}, min(n, 200)
+        params = dict(taxon_id=taxon, quality_grade='research', photos='true', order_by='votes', per_page=per_page)
         for page in range(1, 10_000//per_page + 1):
-            answer = self._get('observations', taxon_id=taxon, quality_grade='research', photos='true', order_by='votes', per_page=per_page,
-                               page=page, **licence)
+            answer = self._get('observations', **params, page=page, **licence)
             yield from self._list(answer, 'results')
             if page*per_page >= (answer.get('total_results') or 0): return
 
     def _record(self, p, query):
         photo, user = p['photos'][0], p['user']
         url, _, suffix = photo['url'].rpartition('square.')
-        code = photo.get('license_code')
-        licence = 'All rights reserved' if not code else _licence_name(code.removeprefix('cc-'), '1.0' if code == 'cc0' else '4.0')
-        return Record(self.name, str(photo['id']), query, _web(f'{url}{self.size}.{suffix}' if url else photo['url']), _web(p['uri']),
+        url = f'{url}{self.size}.{suffix}' if url else photo['url']
+        code, licence = photo.get('license_code'), 'All rights reserved'
+        if code: licence = _licence_name(code.removeprefix('cc-'), '1.0' if code == 'cc0' else '4.0')
+        return Record(self.name, str(photo['id']), query, _web(url), _web(p['uri']),
                       _text(user.get('name') or user['login']), licence)
 
 # %% ../nbs/13_sources.ipynb #592653dd
 class Wikimedia(_Service):
     """Photographs on Wikimedia Commons. No key.
 
-    Fields: https://www.mediawiki.org/wiki/API:Search (as a generator, with `continue`), https://www.mediawiki.org/wiki/API:Imageinfo
-    (`url`, `thumburl`, `descriptionurl`), https://www.mediawiki.org/wiki/Extension:CommonsMetadata (`Artist`, `LicenseShortName`, `LicenseUrl`;
-    they may hold HTML), https://www.mediawiki.org/wiki/Help:CirrusSearch (`filetype:bitmap`).
-    Widths: https://www.mediawiki.org/wiki/Common_thumbnail_sizes. Manners: https://www.mediawiki.org/wiki/API:Etiquette (one query after the other)."""
+    Fields: https://www.mediawiki.org/wiki/API:Search (as a generator, with `continue`),
+    https://www.mediawiki.org/wiki/API:Imageinfo (`url`, `thumburl`, `descriptionurl`),
+    https://www.mediawiki.org/wiki/Extension:CommonsMetadata (`Artist`, `LicenseShortName`, `LicenseUrl`; they may
+    hold HTML), https://www.mediawiki.org/wiki/Help:CirrusSearch
+    (`filetype:bitmap`). Widths: https://www.mediawiki.org/wiki/Common_thumbnail_sizes. Manners:
+    https://www.mediawiki.org/wiki/API:Etiquette (one query after the other)."""
     name, title, base = 'wikimedia', 'Wikimedia Commons', 'https://commons.wikimedia.org/w/api.php'
     _widths = {'small': 250, 'medium': 500, 'large': 960}
 
+    def _params(self, query, n):
+        search = dict(generator='search', gsrsearch=f'{query} filetype:bitmap', gsrnamespace=6, gsrlimit=min(n, 50))
+        info = dict(prop='imageinfo', iiprop='url|extmetadata',
+                    iiextmetadatafilter='Artist|LicenseShortName|LicenseUrl')
+        if self.size in self._widths: info['iiurlwidth'] = self._widths[self.size]
+        return dict(action='query', format='json', formatversion=2) | search | info
+
     def _results(self, query, n, start):
-        params = dict(action='query', format='json', formatversion=2, generator='search', gsrsearch=f'{query} filetype:bitmap', gsrnamespace=6,
-                      gsrlimit=min(n, 50), prop='imageinfo', iiprop='url|extmetadata',
-                      iiextmetadatafilter='Artist|LicenseShortName|LicenseUrl')
-        if self.size in self._widths: params['iiurlwidth'] = self._widths[self.size]
-        more = {}
+        params, more = self._params(query, n), {}
         while True:
             answer = self._get('', **params, **more)
             if 'error' in answer: raise self._fail(f"refuses the search ({_text(answer['error'])[:100]})")
             if 'query' not in answer and answer.get('batchcomplete'): return  # nothing was found
             pages = [p for p in self._list(answer, 'query', 'pages') if isinstance(p, dict)]
-            if not answer.get('batchcomplete'): pages = [p for p in pages if 'imageinfo' in p]  # the rest of these same pages follows
+            if not answer.get('batchcomplete'): # the rest of these same pages follows
+                pages = [p for p in pages if 'imageinfo' in p]
             yield from sorted(pages, key=lambda p: p.get('index', 0))
             more = answer.get('continue')
             if not isinstance(more, dict): return
@@ -348,8 +393,9 @@ class Wikimedia(_Service):
     def _record(self, p, query):
         info = p['imageinfo'][0]
         meta = {k: v['value'] for k, v in info['extmetadata'].items()}
-        return Record(self.name, str(p['pageid']), query, _web(info.get('thumburl') or info['url']), _web(info['descriptionurl']),
-                      _text(meta.get('Artist')), _licence_at(meta.get('LicenseUrl')) or _text(meta['LicenseShortName']))
+        licence = _licence_at(meta.get('LicenseUrl')) or _text(meta['LicenseShortName'])
+        return Record(self.name, str(p['pageid']), query, _web(info.get('thumburl') or info['url']),
+                      _web(info['descriptionurl']), _text(meta.get('Artist')), licence)
 
 # %% ../nbs/13_sources.ipynb #d3fdb251
 SOURCES = {s.name: s for s in (Flickr, Openverse, INaturalist, Wikimedia)}
@@ -362,12 +408,13 @@ def flickr_keys(
     key:str=None, # given by hand, as is the secret
     secret:str=None
 )->tuple[str, str]|None: # key and secret
-    """Flickr's key and secret: those given, else FLICKR_KEY and FLICKR_SECRET, else `[flickr]` in `~/.config/bearclf/config.ini`. `DataError` for
-    half a pair, or a file that can't be read."""
+    """Flickr's key and secret: those given, else FLICKR_KEY and FLICKR_SECRET, else `[flickr]` in
+    `~/.config/bearclf/config.ini`. `DataError` for half a pair, or a file that can't be read."""
     config, file = ConfigParser(interpolation=None), _config_file()
     try: config.read(file, encoding='utf-8')
     except (ConfigError, ValueError, OSError):
-        raise DataError(f'{shown(file)} can not be read; it should have the lines [flickr], key = ..., secret = ...') from None
+        raise DataError(f'{shown(file)} can not be read; '
+                        'it should have the lines [flickr], key = ..., secret = ...') from None
     pairs = [(key, secret), (os.environ.get('FLICKR_KEY'), os.environ.get('FLICKR_SECRET')),
              tuple(config.get('flickr', k, fallback=None) for k in ('key', 'secret'))]
     for k, s in pairs:
@@ -376,7 +423,7 @@ def flickr_keys(
 
 # %% ../nbs/13_sources.ipynb #8122e8c1
 def open_source(
-    name:str=None, # 'flickr', 'openverse', 'inaturalist' or 'wikimedia'; else Flickr if there is a key, else Wikimedia Commons
+    name:str=None, # 'flickr', 'openverse', 'inaturalist' or 'wikimedia'; else Flickr with a key, Wikimedia without
     licence:str|Iterable[str]='cc', # 'cc', 'any', or names of `LICENCES`
     size:str='large', # of `SIZES`; the best one at or under it is taken
     key:str=None, # for Flickr; see `flickr_keys`
@@ -386,8 +433,9 @@ def open_source(
     if name not in (None, *SOURCES): raise DataError(f'{name!r} is no source; give {", ".join(SOURCES)}.')
     keys = flickr_keys(key, secret) if name in (None, 'flickr') else None
     if name == 'flickr' and not keys:
-        raise DataError('Flickr needs a key, free from https://www.flickr.com/services/apps/create/: set FLICKR_KEY and FLICKR_SECRET '
-                        f'(or give --key and --secret, or write them to {_config_file()} under [flickr]); the sources wikimedia, openverse and '
-                        'inaturalist need none.')
+        raise DataError('Flickr needs a key, free from https://www.flickr.com/services/apps/create/: '
+                        'set FLICKR_KEY and FLICKR_SECRET (or give --key and --secret, or write them to '
+                        f'{_config_file()} under [flickr]); '
+                        'the sources wikimedia, openverse and inaturalist need none.')
     if keys: return Flickr(*keys, licence=licence, size=size)
     return SOURCES[name or 'wikimedia'](licence=licence, size=size)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageEnhance
 
-from bearclf.checks import _phash
+from bearclf.checks import phash
 from bearclf.pictures import open_picture, picture_files, threaded
 
 def again(im, fmt, quality):
@@ -37,7 +37,7 @@ WAYS = {
 
 def measure(file):
     im = open_picture(file)
-    return _phash(im), [_phash(way(im)) for way in WAYS.values()]
+    return phash(im), [_phash(way(im)) for way in WAYS.values()]
 
 def main(folders):
     files = [f for folder in folders for f in picture_files(folder)]

@@ -320,15 +320,15 @@ def test_a_page_reads_its_own_pictures_only(root, monkeypatch):
     monkeypatch.setattr(clean, '_small', lambda f: seen.append(f) or small(f))
     page = clean._Page(Cleaner(root), 4)
     assert len(seen) == 4
-    page.on.click()
+    page.bar.on.click()
     assert len(seen) == 8 and len(page.grid.children) == 4
 
 def test_pages_turned_leave_nothing_behind(root):
     from ipywidgets.widgets.widget import _instances
     page = clean._Page(Cleaner(root), 1)
     def turn():
-        for _ in range(6): page.on.click()
-        for _ in range(6): page.back.click()
+        for _ in range(6): page.bar.on.click()
+        for _ in range(6): page.bar.back.click()
         return len(_instances)
     assert turn() == turn() == turn()
 
@@ -337,7 +337,7 @@ def test_names_are_text_to_the_page(root):
     shutil.copy(picture_files(root/'teddys')[0], root/HOSTILE[:-4]/HOSTILE)
     page = clean._Page(Cleaner(root), 50)
     assert any('&lt;img src=x' in c.figure.value for c in page.cards)
-    for html in [c.figure.value for c in page.cards] + [page.said.value, page.count.value]:
+    for html in [c.figure.value for c in page.cards] + [page.bar.said.value, page.bar.count.value]:
         assert '<img src=x' not in html and len(re.findall('<img', html)) <= 1
 
 def test_pictures_are_shown_upright_and_small(tmp_path):
