@@ -20,7 +20,7 @@ setup(
     license='Apache-2.0',
     keywords=cfg['keywords'],
     packages=['bearclf'],
-    package_data={'bearclf': ['models/*.onnx', 'static/*', 'py.typed']},
+    package_data={'bearclf': ['models/*.onnx', 'static/*', 'static/site/*', 'py.typed']},
     python_requires='>=' + cfg['min_python'],
     install_requires=cfg['requirements'].split(),
     extras_require={'train': train, 'dev': train + cfg['dev_requirements'].split()},

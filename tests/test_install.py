@@ -32,3 +32,10 @@ def test_training_is_an_extra(env, tmp_path):
     assert r.returncode == 2 and "pip install 'bearclf[train]'" in r.stderr and len(r.stderr.splitlines()) == 1
     have = run(env/'pip', 'list')
     assert not [name for name in ('torch', 'fastai', 'pandas', 'matplotlib') if f'\n{name} ' in have]
+
+def test_the_wheel_holds_the_page_that_needs_no_server(env, tmp_path):
+    r = subprocess.run([env/'bearclf', 'site', 'public', '--runtime', tmp_path], cwd=tmp_path, capture_output=True, text=True)
+    assert r.returncode == 2 and 'does not hold onnxruntime-web; run `npm install onnxruntime-web@' in r.stderr
+    code = 'from bearclf.site import WEB; print(*sorted(f.name for f in WEB.iterdir()))'
+    names = run(env/'python', '-c', code, cwd=tmp_path).split()
+    assert names == sorted(f.name for f in (ROOT/'bearclf'/'static'/'site').iterdir())
