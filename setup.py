@@ -6,7 +6,7 @@ from setuptools import setup
 parser = ConfigParser(delimiters=['='])
 parser.read(Path(__file__).with_name('settings.ini'), encoding='utf-8')
 cfg = parser['DEFAULT']
-train = cfg['train_requirements'].split()
+train, docs = cfg['train_requirements'].split(), cfg['docs_requirements'].split()
 
 setup(
     name=cfg['lib_name'],
@@ -23,7 +23,7 @@ setup(
     package_data={'bearclf': ['models/*.onnx', 'static/*', 'static/site/*', 'py.typed']},
     python_requires='>=' + cfg['min_python'],
     install_requires=cfg['requirements'].split(),
-    extras_require={'train': train, 'dev': train + cfg['dev_requirements'].split()},
+    extras_require={'train': train, 'docs': docs, 'dev': train + docs + cfg['dev_requirements'].split()},
     entry_points={'console_scripts': cfg['console_scripts'].split()},
     classifiers=['Programming Language :: Python :: 3', 'Framework :: Jupyter'],
     zip_safe=False,

@@ -15,7 +15,7 @@ from PIL import Image
 import bearclf
 from .drawn import draw
 from .inference import Classifier
-from .pictures import BearclfError, KINDS, MAX_PIXELS, OTHER, shown
+from .pictures import BearclfError, DECODE_SIDE, KINDS, MAX_PIXELS, OTHER, shown
 
 # %% ../nbs/33_site.ipynb #b0596578
 WEB = Path(bearclf.__file__).parent/'static'/'site' # the page's own files
@@ -153,7 +153,7 @@ def page_html(
 )->str:
     "The page."
     bears = {*KINDS} <= {*card.labels}
-    settings = dict(maxBytes=MAX_BYTES, maxPixels=MAX_PIXELS, heic=heic, weight=weight, bears=bears)
+    settings = dict(maxBytes=MAX_BYTES, maxPixels=MAX_PIXELS, decodeSide=DECODE_SIDE, heic=heic, weight=weight, bears=bears)
     words = dict(
         title='Which bears are in your picture?' if bears else 'What is in your picture?', sentence=_sentence(card),
         formats=f'JPEG, PNG, WebP{", HEIC" if heic else ""} and others', megabytes=MAX_BYTES//2**20,

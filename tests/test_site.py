@@ -14,7 +14,7 @@ from bearclf import site as room
 from bearclf.app import SURENESS, moved
 from bearclf.drawn import draw
 from bearclf.inference import Card, Classifier
-from bearclf.pictures import BearclfError, MAX_PIXELS, PictureError, open_picture
+from bearclf.pictures import BearclfError, DECODE_SIDE, MAX_PIXELS, PictureError, open_picture
 from bearclf.site import MAX_BYTES, build_site, examples, has_hash, packages, site
 from tiny_model import LABELS, card, tiny_model
 
@@ -173,18 +173,18 @@ def test_the_page_answers_as_python_does(url, visit):
     far = {name: d for name, p in predictions.items() if (d := difference(rows[name], p)) > .03}
     assert len(far) <= 1 and not any(d > .1 for d in far.values()), far # JPEGs, by a bit here and there
 
-SEEN = """async ([content, card]) => {
+SEEN = """async ([content, card, side]) => {
     const {open} = await import('./pictures.js'), {draft, partsOf, reduced, tensor} = await import('./infer.js')
     const file = new File([Uint8Array.from(atob(content), c => c.charCodeAt(0))], '')
     const {kind, bitmap} = await open(file, {maxBytes: 1e9, maxPixels: 1e9})
-    const picture = reduced(bitmap, kind === 'jpeg' ? draft(bitmap.width, bitmap.height) : 1)
+    const picture = reduced(bitmap, kind === 'jpeg' ? draft(bitmap.width, bitmap.height, side) : 1)
     const parts = partsOf(picture, ...card.resize).map(box => new Uint8Array(tensor(picture, box, card).buffer))
     return parts.map(bytes => Array.from({length: bytes.length/32768}, (_, i) => btoa(String.fromCharCode(...bytes.subarray(i*32768, (i + 1)*32768)))))
 }"""
 
 def seen(page, card, content):
     "What the page gives to the network for a picture, as `Classifier.preprocess` does in Python."
-    parts = page.evaluate(SEEN, [base64.b64encode(content).decode(), card.to_dict()])
+    parts = page.evaluate(SEEN, [base64.b64encode(content).decode(), card.to_dict(), DECODE_SIDE])
     return np.array([np.frombuffer(b''.join(map(base64.b64decode, p)), '<f4').reshape(3, *card.size) for p in parts])
 
 @pytest.mark.parametrize('size', [(320, 240), (257, 700), (900, 200), (90, 1000), (1, 1)])

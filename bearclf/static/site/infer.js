@@ -2,11 +2,10 @@
 // Nothing here knows of the page or of the browser, but for the canvas in `reduced`.
 
 const OTHER = 'other' // the label which means: none of the kinds
-const DECODE_SIDE = 512 // Python decodes a large JPEG no smaller than this
 
-// How many times smaller Python decodes a JPEG: 1, 2, 4 or 8 times, with both sides at least DECODE_SIDE.
-export function draft(width, height) {
-  const fits = Math.min(Math.floor(width/DECODE_SIDE), Math.floor(height/DECODE_SIDE))
+// How many times smaller Python decodes a JPEG: 1, 2, 4 or 8 times, with both sides at least `side` pixels.
+export function draft(width, height, side) {
+  const fits = Math.min(Math.floor(width/side), Math.floor(height/side))
   return [8, 4, 2, 1].find(s => s <= fits) ?? 1
 }
 

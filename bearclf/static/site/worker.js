@@ -53,7 +53,7 @@ async function heic(bytes) {
 async function look(file) {
   const {kind, bitmap} = await open(file, {...limits, heic: limits.heic && heic})
   try {
-    const picture = reduced(bitmap, kind === 'jpeg' ? draft(bitmap.width, bitmap.height) : 1)
+    const picture = reduced(bitmap, kind === 'jpeg' ? draft(bitmap.width, bitmap.height, limits.decodeSide) : 1)
     return {...await predict(picture, card, run), thumbnail: await small(bitmap)}
   } finally { bitmap.close() }
 }
