@@ -134,7 +134,7 @@ def code(cell, stem, figures):
     if orders & {'hide', 'default_exp'} or not source.strip(): return ''
     if 'export' in orders: return exported(source)
     outputs = '\n'.join(filter(None, (shown(o, stem, figures) for o in cell['outputs'])))
-    return fenced(source) + (f'\n::::::{{div}} output\n{outputs}\n::::::\n' if outputs else '')
+    return fenced(source) + (f'\n::::::{{container}} output\n{outputs}\n::::::\n' if outputs else '')
 
 def cells(file): return json.loads(file.read_text(encoding='utf-8'))['cells']
 
@@ -146,7 +146,7 @@ def room(file):
 def page(file, figures):
     "A notebook as Markdown."
     parts = [prose(''.join(c['source'])) if c['cell_type'] == 'markdown' else code(c, file.stem, figures) for c in cells(file)]
-    if module := room(file): parts.insert(1, f':::{{py:module}} bearclf.{module}\n:::\n')
+    if module := room(file): parts.insert(1, f':::{{py:currentmodule}} bearclf.{module}\n:::\n')
     if file.stem != 'index': parts.append(f'---\n\nThis page is the notebook [{file.name}]({SOURCE}nbs/{file.name}).')
     return '\n\n'.join(filter(None, parts))
 
