@@ -127,6 +127,7 @@ def train(
     single:bool=False, # exactly one label a picture, in place of any number
     folds:int=0, # of a cross-validation, 2 or more, after which the network is trained on all pictures; 0: a fifth is held aside
     seed:int=42, # of the split and of all chance in training
+    corrections:str|Path|None=None, # a table of other labels for some of the pictures, for `read_corrections`
     **card # further fields of the model's card, such as `command`
 )->pd.DataFrame: # `evaluate` of the held-aside pictures and pairs of them; its `attrs['held']` is what was said of each, a `Held`
     """Train on `path`, with collages unless `single`, calibrate, choose thresholds, and write the model file `out`. Ctrl-C ends the training: the
@@ -134,7 +135,7 @@ def train(
     Raises `DataError` for pictures that cannot be trained on or an `out` that cannot be written, `PictureError` for one that vanishes,
     `TrainingError` for an unknown `arch` or weights out of reach. Cross-validation: Stone, 1974, doi:10.1111/j.2517-6161.1974.tb00994.x."""
     check_writable(out)
-    pictures = read_labels(path)
+    pictures = read_labels(path, corrections)
     check_trainable(pictures, single=single)
     counts = Counter(label for p in pictures for label in p.labels)
     card = dict(name=Path(out).stem, arch=arch, data=dict(hash=data_hash(pictures), pictures=len(pictures), labels=dict(sorted(counts.items())))) | card
