@@ -18,7 +18,7 @@ from PIL import Image
 from fastai.vision.all import Learner
 
 from .inference import Classifier
-from .pictures import DataError, OTHER, PictureError, open_picture
+from .pictures import DataError, OTHER, OTHER_BEAR, PictureError, is_kind, open_picture
 
 # %% ../nbs/20_evaluate.ipynb #c2c851b1
 def _average_precision(score, y, w):
@@ -29,12 +29,20 @@ def _average_precision(score, y, w):
     with np.errstate(invalid='ignore', divide='ignore'):
         return (np.diff(tp, axis=1, prepend=0) * np.nan_to_num(tp / seen)).sum(1) / tp[:,-1]
 
+# %% ../nbs/20_evaluate.ipynb #be88a20f
+def _nothing(y, labels):
+    "Which rows of the targets `y` hold neither a kind nor another bear."
+    return ~np.asarray(y, bool)[:, [label != OTHER for label in labels]].any(1)
+
+def _another(y, labels):
+    "Which rows hold another bear, and no kind."
+    return ~_nothing(y, labels) & ~np.asarray(y, bool)[:, [is_kind(label) for label in labels]].any(1)
+
 # %% ../nbs/20_evaluate.ipynb #ef803d0d
 def weighted_scores(probs, pred, y, w, labels):
     "Every score of `evaluate` for each row of weights `w` (B, n): {(label, metric): (B,)}."
     tp, said, true = w @ (pred & y), w @ pred, w @ y
-    bear = [i for i,label in enumerate(labels) if label != OTHER]
-    none = ~y[:,bear].any(1)
+    bear, none, another = [is_kind(label) for label in labels], _nothing(y, labels), _another(y, labels)
     res = {}
     with np.errstate(invalid='ignore', divide='ignore'):
         for i,label in enumerate(labels):
@@ -43,6 +51,7 @@ def weighted_scores(probs, pred, y, w, labels):
         res['all', 'mAP'] = np.mean([res[label, 'AP'] for i,label in enumerate(labels) if y[:,i].any()] or [np.full(len(w), np.nan)], 0)
         res['all', 'exact match'] = w @ (pred == y).all(1) / w.sum(1)
         res['all', 'false bears'] = w @ (none & pred[:,bear].any(1)) / (w @ none)
+        if OTHER_BEAR in labels: res['all', 'other bears called a kind'] = w @ (another & pred[:,bear].any(1)) / (w @ another)
     return res
 
 # %% ../nbs/20_evaluate.ipynb #0ec399a4
@@ -58,6 +67,20 @@ def answers(
     kinds = np.array([label != OTHER for label in labels])
     return res & (kinds | ~res[:, kinds].any(1, keepdims=True))
 
+# %% ../nbs/20_evaluate.ipynb #ba465220
+def _wilson(hits, n):
+    "95 % interval of a share of `hits` in `n`. Wilson, 1927, doi:10.1080/01621459.1927.10502953."
+    z = 1.96
+    mid, half = (hits + z*z/2)/(n + z*z), z*np.sqrt(hits*(n-hits)/n + z*z/4)/(n + z*z)
+    return mid - half, mid + half
+
+# %% ../nbs/20_evaluate.ipynb #d4c5f0f9
+def _interval(boot, value, n):
+    "95 % of the bootstrap's figures, or, where all of them are `value`, what Wilson says of such a share of `n` pictures."
+    if np.isnan(value): return np.nan, np.nan
+    low, high = np.nanquantile(boot, (.025, .975))
+    return (low, high) if low < high or not n else tuple(max(0., min(1., float(o))) for o in _wilson(value*n, n))
+
 # %% ../nbs/20_evaluate.ipynb #64cf462a
 def evaluate(
     probs:np.ndarray, # (pictures, labels) probabilities, 0 to 1
@@ -69,7 +92,7 @@ def evaluate(
     seed:int=42, # of the bootstrap
 )->pd.DataFrame: # rows (label, metric); columns value, low, high (95 % interval) and n, the pictures that the figure rests on
     """Precision, recall, F1 and AP of each label; mAP (over the labels that have pictures), exact match and false bears of all. A figure with
-    nothing to rest on is NaN.
+    nothing to rest on is NaN. Intervals by the bootstrap; by Wilson's formula, of `n` pictures, where that has no width.
     Raises `ValueError` when the shapes do not agree. The bootstrap: Efron, 1979, doi:10.1214/aos/1176344552."""
     probs, y, labels = np.asarray(probs, float), np.asarray(targets).astype(bool), list(labels)
     if not probs.shape == y.shape == (len(probs), len(labels)) or not len(probs):
@@ -78,10 +101,10 @@ def evaluate(
     n = len(y)
     value = weighted_scores(probs, pred, y, np.ones((1, n)), labels)
     boot = weighted_scores(probs, pred, y, np.random.default_rng(seed).multinomial(n, np.full(n, 1/n), size=n_boot).astype(float), labels)
-    none = (~y[:,[i for i,label in enumerate(labels) if label != OTHER]].any(1)).sum()
-    rests = {('all', 'mAP'): n, ('all', 'exact match'): n, ('all', 'false bears'): none}
+    rests = {('all', 'mAP'): n, ('all', 'exact match'): n, ('all', 'false bears'): _nothing(y, labels).sum(),
+             ('all', 'other bears called a kind'): _another(y, labels).sum()}
     for i,label in enumerate(labels): rests |= {(label, m): (pred if m == 'precision' else y)[:,i].sum() for m in ('precision', 'recall', 'F1', 'AP')}
-    rows = {k: (v[0], *(np.nanquantile(boot[k], (.025,.975)) if not np.isnan(v[0]) else (np.nan,)*2), rests[k]) for k,v in value.items()}
+    rows = {k: (v[0], *_interval(boot[k], v[0], rests[k]), rests[k]) for k,v in value.items()}
     return pd.DataFrame.from_dict(rows, orient='index', columns=['value','low','high','n']).pipe(
         lambda df: df.set_axis(pd.MultiIndex.from_tuples(df.index, names=['label','metric'])))
 
@@ -178,7 +201,7 @@ def pair_up(
     by turns. `DataError` if there are not two kinds."""
     files = {}
     for p in pictures:
-        if len(p.labels) == 1 and p.labels[0] != OTHER: files.setdefault(p.labels[0], []).append(p.file)
+        if len(p.labels) == 1 and is_kind(p.labels[0]): files.setdefault(p.labels[0], []).append(p.file)
     if len(files) < 2: raise DataError(f'Pairs need pictures of two kinds; there are only {", ".join(files) or "none"}.')
     rng = random.Random(seed)
     chosen = [tuple(rng.sample(sorted(files), 2)) for _ in range(n)]
@@ -273,8 +296,8 @@ def bound_false_bears(
     """For each label the threshold with the highest F1 less a price for each false bear, the lowest price at which at most `share` of the pictures
     without a kind get one: the label that pays least for it becomes stricter."""
     probs, y = np.asarray(probs, float), np.asarray(targets)
-    thresholds, kinds = f1_thresholds(probs, y, labels), [i for i, label in enumerate(labels) if label != OTHER]
-    none = ~y[:, kinds].astype(bool).any(1)
+    thresholds, kinds = f1_thresholds(probs, y, labels), [i for i, label in enumerate(labels) if is_kind(label)]
+    none = _nothing(y, labels)
     options = {i: (*_cuts(probs[:, i], y[:, i]), probs[none, i]) for i in kinds}
     for price in np.geomspace(1e-5, 1, 300):
         if answers(probs[none], labels, thresholds)[:, kinds].any(1).sum() <= math.ceil(share*none.sum()): break
@@ -320,7 +343,7 @@ class Said(NamedTuple):
     @property
     def kinds(self)->np.ndarray: # (labels,) of bool
         "Which labels are kinds."
-        return np.array([label != OTHER for label in self.labels])
+        return np.array([is_kind(label) for label in self.labels])
 
     @property
     def pairs(self)->np.ndarray: # (pictures,) of bool
@@ -372,13 +395,6 @@ def plot_precision_recall(
         ax.grid(alpha=.3)
     axes[0].set_ylabel('precision')
     return axes
-
-# %% ../nbs/20_evaluate.ipynb #ba465220
-def _wilson(hits, n):
-    "95 % interval of a share of `hits` in `n`. Wilson, 1927, doi:10.1080/01621459.1927.10502953."
-    z = 1.96
-    mid, half = (hits + z*z/2)/(n + z*z), z*np.sqrt(hits*(n-hits)/n + z*z/4)/(n + z*z)
-    return mid - half, mid + half
 
 # %% ../nbs/20_evaluate.ipynb #51ea12a5
 def plot_reliability(

@@ -16,7 +16,7 @@ from .evaluate import file_probs
 from .inference import Classifier
 from .manifest import move_file
 from .multilabel import TrainingError, is_single
-from .pictures import DataError, OTHER, picture_files
+from .pictures import DataError, OTHER, is_kind, picture_files
 
 # %% ../nbs/02_other_class.ipynb #c60c844f
 def gather(
@@ -92,7 +92,7 @@ def mine(
     files, card = picture_files(folder), Classifier(model).card
     if not files: raise DataError(f'There are no pictures in {folder}.')
     probs = pd.DataFrame(file_probs(model, files), index=files, columns=list(card.labels))
-    kinds = probs[[label for label in card.labels if label != OTHER]].to_numpy()
+    kinds = probs[[label for label in card.labels if is_kind(label)]].to_numpy()
     none = (1 - kinds).prod(1) if card.multi_label else 1 - kinds.sum(1) # the probability of the right answer
     probs.insert(0, 'loss', -np.log(none.clip(1e-12)))
     return probs.sort_values('loss', ascending=False, kind='stable')

@@ -21,7 +21,7 @@ from .export import export_onnx, rescale_logits, update_card
 from .features import fit, see
 from .inference import Classifier
 from .multilabel import ARCH, TrainingError, hold_aside, twins_of
-from .pictures import DataError, OTHER, check_writable, whole_file
+from .pictures import DataError, OTHER, OTHER_BEAR, check_writable, whole_file
 
 # %% ../nbs/23_train.ipynb #caa50fb6
 def folds_of(
@@ -64,7 +64,7 @@ class Held(NamedTuple):
 # %% ../nbs/23_train.ipynb #365c7781
 def _held(model, pictures, single, seed):
     "`Held` of the model file on `pictures`, with half as many pairs."
-    n = len(pictures)//2 if not single and len({p.labels for p in pictures if len(p.labels) == 1} - {(OTHER,)}) > 1 else 0
+    n = len(pictures)//2 if not single and len({p.labels for p in pictures if len(p.labels) == 1} - {(OTHER,), (OTHER_BEAR,)}) > 1 else 0
     pairs = pair_up(pictures, n, seed) if n else []
     apart = peaks_apart(model, pairs).apart.tolist() if Classifier(model).has_maps else []
     return Held(pictures, file_probs(model, [p.file for p in pictures]), pairs, pair_probs(model, pairs)[0], apart)
