@@ -16,7 +16,7 @@ from fastai.vision.all import (AffineCoordTfm, Flatten, IntToFloatTensor, Learne
 
 from . import __version__
 from .evaluate import answers, file_probs
-from .features import ResidualAttention, to_int8, to_onnx
+from .features import Known, ResidualAttention, to_int8, to_onnx
 from .inference import CARD_FORMAT, CARD_KEY, Classifier, parts_of
 from .multilabel import TrainingError, is_single, predictions
 from .pictures import DECODE_SIDE, open_picture, whole_file
@@ -60,6 +60,17 @@ def _folded(norm, layer):
     return conv
 
 # %% ../nbs/22_export.ipynb #89f2708d
+class _Beside(torch.nn.Module):
+    "What the 1 x 1 convolution `layer` does with the features and what `known` says of them, without putting them into one tensor, which has one scale in eight bits."
+    def __init__(self, known, layer):
+        super().__init__()
+        n, (out, channels) = known.all.weight.shape[1], layer.weight.shape[:2]
+        self.known, self.first, self.second = known, torch.nn.Conv2d(n, out, 1), torch.nn.Conv2d(channels - n, out, 1, bias=False)
+        self.first.load_state_dict(dict(weight=layer.weight[:, :n], bias=layer.bias))
+        self.second.load_state_dict(dict(weight=layer.weight[:, n:]))
+    def forward(self, x): return self.first(x) + self.second(self.known.said(x))
+
+# %% ../nbs/22_export.ipynb #c8c99e61
 class _Mapped(torch.nn.Module):
     "Logits (pictures, labels), which `pool` makes of the evidence, and the evidence (pictures, labels, rows, columns)."
     def __init__(self, pool, *layers):
@@ -78,9 +89,10 @@ def _mapped(model):
     kinds = (torch.nn.AdaptiveAvgPool2d, torch.nn.BatchNorm1d, torch.nn.Linear)
     if tuple(map(type, layers)) == kinds: return _Mapped(lambda e: e.mean((2, 3)), body, _folded(*layers[1:]))
     if not isinstance(layers[-1], ResidualAttention): return model
-    _, norm, first, relu, last, attend = layers
-    # maps of every pair of neighbours, of which the logits need every second
-    return _Mapped(lambda e: attend(e[..., ::2, ::2]), body, torch.nn.AvgPool2d(2, stride=1), _folded(norm, first), relu, last)
+    halve, known, norm, first, relu, last, attend = copy.deepcopy(layers)
+    halve.stride, first = 1, _folded(norm, first) # maps of all neighbours, of which the logits need every second
+    if isinstance(known, Known): first = _Beside(known, first)
+    return _Mapped(lambda e: attend(e[..., ::2, ::2]), body, halve, first, relu, last)
 
 # %% ../nbs/22_export.ipynb #fad68143
 def _as_seen(file, resize):
