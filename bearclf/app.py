@@ -209,6 +209,7 @@ def _inputs():
                                 tooltip='', icon='')
     return upload, widgets.SelectionSlider(options=SURENESS, value=0, description='How sure must it be?', tooltip='')
 
+# %% ../nbs/32_app.ipynb #7522219c
 def _entrance(upload, examples, keep):
     "The part of the page that takes pictures."
     limits = (f'Up to {MAX_BYTES//_MB} MB and {MAX_PIXELS//10**6} megapixels a picture: JPEG, PNG, WebP, HEIC and '
@@ -218,6 +219,7 @@ def _entrance(upload, examples, keep):
     offer = widgets.HTML('<h2>No picture at hand? Try a drawn one</h2>')
     return widgets.VBox([drop, offer, examples]).add_class('bc-side')
 
+# %% ../nbs/32_app.ipynb #4350fd39
 def _example_row(examples, take):
     "A button with its picture for each example, which `take` is given."
     def button(i, name, uri):

@@ -187,6 +187,7 @@ def _sort(files, min_side, report):
         else: good[file] = found
     return good
 
+# %% ../nbs/15_checks.ipynb #f7c0c8be
 def _find_duplicates(good, label, report):
     "Put the duplicates among the `good` pictures into the `report`; `label` gives a file's."
     def group(fs): return Duplicates(sorted(fs), sorted({label(f) for f in fs}))

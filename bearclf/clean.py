@@ -190,6 +190,7 @@ def _shot(small, name, labels, place):
     data = base64.b64encode(small).decode()
     return f'<img alt="Picture {place + 1}, {name}, labelled {labels}" src="data:image/jpeg;base64,{data}">'
 
+# %% ../nbs/16_clean.ipynb #cdc64d22
 def _figure(cleaner, place, small):
     "A picture with its label, name and doubt, in HTML."
     o = cleaner.pictures[place]

@@ -58,6 +58,7 @@ def _table(words, path):
         rows.append((shown(w.query), *numbers, shown(path/w.folder)))
     return rows
 
+# %% ../nbs/14_download.ipynb #e8192058
 def _notes(words, trouble):
     "What else there is to say of the search words."
     for w in words:

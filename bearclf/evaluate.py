@@ -22,14 +22,21 @@ from .pictures import DataError, OTHER, OTHER_BEAR, PictureError, is_kind, open_
 
 # %% ../nbs/20_evaluate.ipynb #c2c851b1
 def _average_precision(score, y, w):
-    "AP of one label for each row of weights `w` (B, n): the sum of precision times step in recall over distinct scores."
+    "AP of one label for each row of weights `w` (B, n): precision times step in recall, summed over distinct scores."
     order = np.argsort(-score, kind='stable')
     ends = np.flatnonzero(np.diff(score[order], append=np.nan)) # the last of each run of equal scores
     tp, seen = (np.cumsum(w[:,order] * t, 1)[:,ends] for t in (y[order], 1))
     with np.errstate(invalid='ignore', divide='ignore'):
         return (np.diff(tp, axis=1, prepend=0) * np.nan_to_num(tp / seen)).sum(1) / tp[:,-1]
 
-# %% ../nbs/20_evaluate.ipynb #be88a20f
+# %% ../nbs/20_evaluate.ipynb #69fc3e67
+def _label_scores(score, said, y, w):
+    "Precision, recall, F1 and AP of one label, for each row of weights `w` (B, n)."
+    tp, n_said, n_true = w @ (said & y), w @ said, w @ y
+    return {'precision': tp/n_said, 'recall': tp/n_true, 'F1': 2*tp/(n_said + n_true),
+            'AP': _average_precision(score, y, w)}
+
+# %% ../nbs/20_evaluate.ipynb #aa50e8c5
 def _nothing(y, labels):
     "Which rows of the targets `y` hold neither a kind nor another bear."
     return ~np.asarray(y, bool)[:, [label != OTHER for label in labels]].any(1)
@@ -38,20 +45,26 @@ def _another(y, labels):
     "Which rows hold another bear, and no kind."
     return ~_nothing(y, labels) & ~np.asarray(y, bool)[:, [is_kind(label) for label in labels]].any(1)
 
-# %% ../nbs/20_evaluate.ipynb #ef803d0d
-def weighted_scores(probs, pred, y, w, labels):
-    "Every score of `evaluate` for each row of weights `w` (B, n): {(label, metric): (B,)}."
-    tp, said, true = w @ (pred & y), w @ pred, w @ y
-    bear, none, another = [is_kind(label) for label in labels], _nothing(y, labels), _another(y, labels)
-    res = {}
+# %% ../nbs/20_evaluate.ipynb #afb5749c
+def weighted_scores(
+    probs:np.ndarray, # (pictures, labels) probabilities, 0 to 1
+    pred:np.ndarray,  # (pictures, labels) of bool: the answers
+    y:np.ndarray,     # (pictures, labels) of bool: what is there
+    w:np.ndarray,     # (B, pictures): how much each picture counts, B times
+    labels:list       # names, in the order of the columns
+)->dict: # {(label, metric): (B,)}
+    "Every score of `evaluate`, for each row of weights."
+    bear, res = [is_kind(label) for label in labels], {}
+    none, another = _nothing(y, labels), _another(y, labels)
     with np.errstate(invalid='ignore', divide='ignore'):
         for i,label in enumerate(labels):
-            res |= {(label, 'precision'): tp[:,i]/said[:,i], (label, 'recall'): tp[:,i]/true[:,i],
-                    (label, 'F1'): 2*tp[:,i]/(said[:,i]+true[:,i]), (label, 'AP'): _average_precision(probs[:,i], y[:,i], w)}
-        res['all', 'mAP'] = np.mean([res[label, 'AP'] for i,label in enumerate(labels) if y[:,i].any()] or [np.full(len(w), np.nan)], 0)
+            res |= {(label, m): v for m,v in _label_scores(probs[:,i], pred[:,i], y[:,i], w).items()}
+        aps = [res[label, 'AP'] for i,label in enumerate(labels) if y[:,i].any()]
+        res['all', 'mAP'] = np.mean(aps or [np.full(len(w), np.nan)], 0)
         res['all', 'exact match'] = w @ (pred == y).all(1) / w.sum(1)
         res['all', 'false bears'] = w @ (none & pred[:,bear].any(1)) / (w @ none)
-        if OTHER_BEAR in labels: res['all', 'other bears called a kind'] = w @ (another & pred[:,bear].any(1)) / (w @ another)
+        if OTHER_BEAR in labels:
+            res['all', 'other bears called a kind'] = w @ (another & pred[:,bear].any(1)) / (w @ another)
     return res
 
 # %% ../nbs/20_evaluate.ipynb #0ec399a4
@@ -67,6 +80,15 @@ def answers(
     kinds = np.array([label != OTHER for label in labels])
     return res & (kinds | ~res[:, kinds].any(1, keepdims=True))
 
+# %% ../nbs/20_evaluate.ipynb #7580f408
+def _rests_on(pred, y, labels):
+    "How many pictures each figure rests on."
+    res = {('all', 'mAP'): len(y), ('all', 'exact match'): len(y), ('all', 'false bears'): _nothing(y, labels).sum(),
+           ('all', 'other bears called a kind'): _another(y, labels).sum()}
+    for i,label in enumerate(labels):
+        for m in ('precision', 'recall', 'F1', 'AP'): res[label, m] = (pred if m == 'precision' else y)[:,i].sum()
+    return res
+
 # %% ../nbs/20_evaluate.ipynb #ba465220
 def _wilson(hits, n):
     "95 % interval of a share of `hits` in `n`. Wilson, 1927, doi:10.1080/01621459.1927.10502953."
@@ -74,14 +96,14 @@ def _wilson(hits, n):
     mid, half = (hits + z*z/2)/(n + z*z), z*np.sqrt(hits*(n-hits)/n + z*z/4)/(n + z*z)
     return mid - half, mid + half
 
-# %% ../nbs/20_evaluate.ipynb #d4c5f0f9
+# %% ../nbs/20_evaluate.ipynb #2b2684d7
 def _interval(boot, value, n):
     "95 % of the bootstrap's figures, or, where all of them are `value`, what Wilson says of such a share of `n` pictures."
     if np.isnan(value): return np.nan, np.nan
     low, high = np.nanquantile(boot, (.025, .975))
     return (low, high) if low < high or not n else tuple(max(0., min(1., float(o))) for o in _wilson(value*n, n))
 
-# %% ../nbs/20_evaluate.ipynb #64cf462a
+# %% ../nbs/20_evaluate.ipynb #f84b7268
 def evaluate(
     probs:np.ndarray, # (pictures, labels) probabilities, 0 to 1
     targets:np.ndarray, # (pictures, labels) 1 where the label is there
@@ -90,21 +112,20 @@ def evaluate(
     single:bool=False, # the answer is the most probable label, whatever the threshold
     n_boot:int=1000, # bootstrap resamples
     seed:int=42, # of the bootstrap
-)->pd.DataFrame: # rows (label, metric); columns value, low, high (95 % interval) and n, the pictures that the figure rests on
-    """Precision, recall, F1 and AP of each label; mAP (over the labels that have pictures), exact match and false bears of all. A figure with
-    nothing to rest on is NaN. Intervals by the bootstrap; by Wilson's formula, of `n` pictures, where that has no width.
-    Raises `ValueError` when the shapes do not agree. The bootstrap: Efron, 1979, doi:10.1214/aos/1176344552."""
+)->pd.DataFrame: # rows (label, metric); columns value, low, high (95 % interval), n (pictures that it rests on)
+    """Precision, recall, F1 and AP of each label; mAP (over the labels that have pictures), exact match and false bears
+    of all. A figure with nothing to rest on is NaN. Intervals by the bootstrap; where that has no width, by Wilson's
+    formula for `n` pictures.
+    `ValueError` when the shapes do not agree. The bootstrap: Efron, 1979, doi:10.1214/aos/1176344552."""
     probs, y, labels = np.asarray(probs, float), np.asarray(targets).astype(bool), list(labels)
     if not probs.shape == y.shape == (len(probs), len(labels)) or not len(probs):
-        raise ValueError(f"probs {probs.shape} and targets {y.shape} must both be (pictures, {len(labels)}), with at least one picture.")
-    pred = answers(probs, labels, thresholds, single)
-    n = len(y)
+        raise ValueError(f'probs {probs.shape} and targets {y.shape} must both be (pictures, {len(labels)}), '
+                         'with at least one picture.')
+    pred, n = answers(probs, labels, thresholds, single), len(y)
     value = weighted_scores(probs, pred, y, np.ones((1, n)), labels)
-    boot = weighted_scores(probs, pred, y, np.random.default_rng(seed).multinomial(n, np.full(n, 1/n), size=n_boot).astype(float), labels)
-    rests = {('all', 'mAP'): n, ('all', 'exact match'): n, ('all', 'false bears'): _nothing(y, labels).sum(),
-             ('all', 'other bears called a kind'): _another(y, labels).sum()}
-    for i,label in enumerate(labels): rests |= {(label, m): (pred if m == 'precision' else y)[:,i].sum() for m in ('precision', 'recall', 'F1', 'AP')}
-    rows = {k: (v[0], *_interval(boot[k], v[0], rests[k]), rests[k]) for k,v in value.items()}
+    draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1/n), size=n_boot).astype(float)
+    boot, rests = weighted_scores(probs, pred, y, draws, labels), _rests_on(pred, y, labels)
+    rows = {k: (v, *_interval(boot[k], v, rests[k]), rests[k]) for k,(v,) in value.items()}
     return pd.DataFrame.from_dict(rows, orient='index', columns=['value','low','high','n']).pipe(
         lambda df: df.set_axis(pd.MultiIndex.from_tuples(df.index, names=['label','metric'])))
 
@@ -165,8 +186,9 @@ def file_scores(
 )->pd.DataFrame:
     "`evaluate` of the model file on `pictures`, with its own thresholds."
     card = Classifier(path).card
-    return evaluate(file_probs(path, [p.file for p in pictures]), targets_of([p.labels for p in pictures], card.labels), card.labels,
-                    single=not card.multi_label, **(dict(thresholds=card.thresholds) if card.multi_label else {}) | kwargs)
+    probs, targets = file_probs(path, [p.file for p in pictures]), targets_of([p.labels for p in pictures], card.labels)
+    how = dict(thresholds=card.thresholds) if card.multi_label else dict(single=True)
+    return evaluate(probs, targets, card.labels, **how | kwargs)
 
 # %% ../nbs/20_evaluate.ipynb #d43daa59
 class Pair(NamedTuple):
@@ -177,7 +199,8 @@ class Pair(NamedTuple):
 
     def joined(self)->Image.Image: # RGB, 320 pixels high if they lie side by side, else wide
         "The frame."
-        ims, axis = [open_picture(f, at_least=320) for f in self.files], int(not self.above) # the one along which both have 320 pixels
+        axis = int(not self.above) # the one along which both have 320 pixels
+        ims = [open_picture(f, at_least=320) for f in self.files]
         ims = [im.resize([max(1, round(s*320/im.size[axis])) for s in im.size], Image.BILINEAR) for im in ims]
         size = [320, 320]
         size[1-axis] = sum(im.size[1-axis] for im in ims)
@@ -188,7 +211,8 @@ class Pair(NamedTuple):
 
     def seam(self)->float: # 0 to 1
         "Where the second picture begins, as a share of the frame's height or width."
-        shapes = [im.height/im.width if self.above else im.width/im.height for im in (open_picture(f, at_least=320) for f in self.files)]
+        ims = (open_picture(f, at_least=320) for f in self.files)
+        shapes = [im.height/im.width if self.above else im.width/im.height for im in ims]
         return shapes[0]/sum(shapes)
 
 # %% ../nbs/20_evaluate.ipynb #0523815a
@@ -197,15 +221,17 @@ def pair_up(
     n:int, # how many pairs
     seed:int=42, # of the choice
 )->list: # of `Pair`
-    """Pairs of pictures of two different kinds, drawn at random, each pair of kinds and each order as likely, side by side and one above the other
-    by turns. `DataError` if there are not two kinds."""
+    """Pairs of pictures of two different kinds, drawn at random, each pair of kinds and each order as likely, side by
+    side and one above the other by turns. `DataError` if there are not two kinds."""
     files = {}
     for p in pictures:
         if len(p.labels) == 1 and is_kind(p.labels[0]): files.setdefault(p.labels[0], []).append(p.file)
-    if len(files) < 2: raise DataError(f'Pairs need pictures of two kinds; there are only {", ".join(files) or "none"}.')
+    if len(files) < 2:
+        raise DataError(f'Pairs need pictures of two kinds; there are only {", ".join(files) or "none"}.')
     rng = random.Random(seed)
     chosen = [tuple(rng.sample(sorted(files), 2)) for _ in range(n)]
-    return [Pair(tuple(rng.choice(files[label]) for label in labels), labels, bool(i % 2)) for i, labels in enumerate(chosen)]
+    return [Pair(tuple(rng.choice(files[label]) for label in labels), labels, bool(i % 2))
+            for i, labels in enumerate(chosen)]
 
 # %% ../nbs/20_evaluate.ipynb #234a0ccb
 def pair_probs(
@@ -214,7 +240,8 @@ def pair_probs(
 )->tuple: # (pairs, labels) probabilities, 0 to 1; (pairs, labels) 0 or 1, what is there
     "What the model says of the pairs, joined, and what is right."
     classifier = Classifier(model)
-    probs = [list(r.prediction.probs.values()) for r in classifier.predict_files((p.joined() for p in pairs), len(pairs), progress=False)]
+    results = classifier.predict_files((p.joined() for p in pairs), len(pairs), progress=False)
+    probs = [list(r.prediction.probs.values()) for r in results]
     return np.array(probs).reshape(-1, len(classifier.labels)), targets_of([p.labels for p in pairs], classifier.labels)
 
 # %% ../nbs/20_evaluate.ipynb #1089aa6e
@@ -223,30 +250,36 @@ def expected_calibration_error(
     targets:np.ndarray, # (pictures, labels) 1 where the label is there
     bins:int=10 # of equal width
 )->float: # 0 to 1, the mean over the labels
-    "How far probabilities are from shares. Naeini et al., 2015, doi:10.1609/aaai.v29i1.9602; for each label: Nixon et al., 2019, arXiv:1904.01685."
+    """How far probabilities are from shares. Naeini et al., 2015, doi:10.1609/aaai.v29i1.9602; for each label: Nixon et
+    al., 2019, arXiv:1904.01685."""
     probs, y = np.asarray(probs, float), np.asarray(targets, float)
     which = np.minimum((probs*bins).astype(int), bins-1)
-    return float(np.mean([sum(abs((p-t)[w == b].sum()) for b in range(bins))/len(p) for p, t, w in zip(probs.T, y.T, which.T)]))
+    def error(p, t, bin): return sum(abs((p-t)[bin == b].sum()) for b in range(bins))/len(p)
+    return float(np.mean([error(*o) for o in zip(probs.T, y.T, which.T)]))
 
 # %% ../nbs/20_evaluate.ipynb #6673c46f
 def _logit(p): return np.log(np.clip(p, 1e-12, 1)) - np.log(np.clip(1-np.asarray(p), 1e-12, 1))
 def _sigmoid(x): return np.exp(-np.logaddexp(0, -np.asarray(x)))
+
+# %% ../nbs/20_evaluate.ipynb #2a8dbae2
+def _platt(x, y):
+    "`platt` of one label: its logits `x` and targets `y`."
+    from sklearn.linear_model import LogisticRegression
+    n, yes = len(y), y.sum()
+    if not 0 < yes < n: return 1., 0.
+    t = np.where(y == 1, (yes+1)/(yes+2), 1/(n-yes+2)) # each picture counts as yes to this share, and else as no
+    lr = LogisticRegression(C=1e6).fit(np.r_[x, x][:, None], np.r_[np.ones(n), np.zeros(n)], np.r_[t, 1-t])
+    scale, shift = lr.coef_[0, 0], lr.intercept_[0]
+    return (scale, shift) if scale > 0 else (1., 0.)
 
 # %% ../nbs/20_evaluate.ipynb #84bf1c8c
 def platt(
     probs:np.ndarray, # (pictures, labels) probabilities of a multi-label model, 0 to 1
     targets:np.ndarray # (pictures, labels) 1 where the label is there
 )->tuple: # scale and shift of the logits, (labels,) each
-    """Scale and shift of each label's logit, by logistic regression with targets drawn in as far as the number of pictures says. A label without both
-    answers, or ranked worse than by chance, is left as it is (1 and 0). Platt, 1999."""
-    from sklearn.linear_model import LogisticRegression
-    res = []
-    for x, y in zip(_logit(probs).T[..., None], np.asarray(targets).T):
-        yes = y.sum()
-        t = np.where(y == 1, (yes+1)/(yes+2), 1/(len(y)-yes+2))
-        lr = LogisticRegression(C=1e6).fit(np.r_[x, x], np.r_[np.ones(len(x)), np.zeros(len(x))], np.r_[t, 1-t]) if 0 < yes < len(y) else None
-        res.append((lr.coef_[0, 0], lr.intercept_[0]) if lr is not None and lr.coef_[0, 0] > 0 else (1., 0.))
-    return tuple(np.array(res).T)
+    """Scale and shift of each label's logit, by logistic regression with targets drawn in as far as the number of
+    pictures says. A label without both answers, or ranked worse than by chance, is left as it is (1 and 0). Platt, 1999."""
+    return tuple(np.array([_platt(x, y) for x, y in zip(_logit(probs).T, np.asarray(targets).T)]).T)
 
 # %% ../nbs/20_evaluate.ipynb #eea60fe2
 def temperature(
@@ -283,8 +316,9 @@ def f1_thresholds(
     targets:np.ndarray, # (pictures, labels) 1 where the label is there
     labels:list # names, in the order of the columns
 )->dict: # name to threshold, 0 to 1
-    "For each label the threshold with the highest F1, the middle one if several have it; 0.5 for a label that no picture has."
-    return {label: round(float(_middle(*_cuts(p, y))), 6) if y.any() else .5 for label, p, y in zip(labels, np.asarray(probs).T, np.asarray(targets).T)}
+    "For each label the threshold with the highest F1, the middle one of several; 0.5 for a label without pictures."
+    def best(p, y): return round(float(_middle(*_cuts(p, y))), 6) if y.any() else .5
+    return {label: best(p, y) for label, p, y in zip(labels, np.asarray(probs).T, np.asarray(targets).T)}
 
 # %% ../nbs/20_evaluate.ipynb #5a8fa9b1
 def bound_false_bears(
@@ -293,20 +327,21 @@ def bound_false_bears(
     labels:list, # names, in the order of the columns
     share:float=0.01 # of the pictures without a kind that may get one, 0 to 1, rounded up to whole pictures
 )->dict: # name to threshold, 0 to 1
-    """For each label the threshold with the highest F1 less a price for each false bear, the lowest price at which at most `share` of the pictures
-    without a kind get one: the label that pays least for it becomes stricter."""
+    """For each label the threshold with the highest F1 less a price for each false bear, the lowest price at which at
+    most `share` of the pictures without a kind get one: the label that pays least for it becomes stricter."""
     probs, y = np.asarray(probs, float), np.asarray(targets)
     thresholds, kinds = f1_thresholds(probs, y, labels), [i for i, label in enumerate(labels) if is_kind(label)]
     none = _nothing(y, labels)
     options = {i: (*_cuts(probs[:, i], y[:, i]), probs[none, i]) for i in kinds}
     for price in np.geomspace(1e-5, 1, 300):
         if answers(probs[none], labels, thresholds)[:, kinds].any(1).sum() <= math.ceil(share*none.sum()): break
-        thresholds |= {labels[i]: round(float(_middle(cuts, f1 - price*(p >= cuts[:, None]).sum(1))), 6) for i, (cuts, f1, p) in options.items()}
+        for i, (cuts, f1, p) in options.items():
+            thresholds[labels[i]] = round(float(_middle(cuts, f1 - price*(p >= cuts[:, None]).sum(1))), 6)
     return thresholds
 
 # %% ../nbs/20_evaluate.ipynb #cb2bdef2
 def choose_thresholds(
-    probs:np.ndarray, targets:np.ndarray, # of held-aside pictures, (pictures, labels): probabilities, and 1 where the label is there
+    probs:np.ndarray, targets:np.ndarray, # of held-aside pictures, (pictures, labels): probabilities, 1 for a label
     pair_probs:np.ndarray, pair_targets:np.ndarray, # of pairs of them, (pairs, labels)
     labels:list # names, in the order of the columns
 )->dict: # name of the choice to {name of the label to threshold}
@@ -318,8 +353,9 @@ def choose_thresholds(
 def peaks_apart(
     model:str|Path, # a model file with maps
     pairs:list, # of `Pair`
-)->pd.DataFrame: # a row for each picture of each pair: `label`, and `apart`: whether its map's peak lies on its side of the seam
-    "How well the maps of two kinds in one frame part. `ModelError` if the model has none. The pointing game: Zhang et al., 2016, arXiv:1608.00507."
+)->pd.DataFrame: # a row for each picture of each pair: `label`; `apart`: its map's peak lies on its side of the seam
+    """How well the maps of two kinds in one frame part. `ModelError` if the model has none.
+    The pointing game: Zhang et al., 2016, arXiv:1608.00507."""
     classifier, rows = Classifier(model), []
     for pair in pairs:
         answer, seam = classifier.predict(pair.joined()), pair.seam()
@@ -361,37 +397,43 @@ def pooled(
     saids:list # of `Said`, of different pictures and with the same labels
 )->Said: # all their rows
     "What several networks say, together. `DataError` for none, or for different labels."
-    if not saids or any(s.labels != saids[0].labels for s in saids): raise DataError('Only what is said with the same labels can be pooled.')
+    if not saids or any(s.labels != saids[0].labels for s in saids):
+        raise DataError('Only what is said with the same labels can be pooled.')
     return Said(saids[0].labels, *(np.concatenate(o) for o in zip(*(s[1:] for s in saids))))
 
 # %% ../nbs/20_evaluate.ipynb #8b2eaf53
-_STYLES = (dict(color='#0072B2', ls='-', marker='o'), dict(color='#D55E00', ls='--', marker='s'), # told apart without colour as well;
-           dict(color='#009E73', ls='-.', marker='^'), dict(color='#CC79A7', ls=':', marker='D'))  # colours: Okabe and Ito, 2008
+# Told apart without colour as well; the colours are those of Okabe and Ito, 2008.
+_STYLES = (dict(color='#0072B2', ls='-', marker='o'), dict(color='#D55E00', ls='--', marker='s'),
+           dict(color='#009E73', ls='-.', marker='^'), dict(color='#CC79A7', ls=':', marker='D'))
 
 # %% ../nbs/20_evaluate.ipynb #18fb6ab2
 def _styled(saids):
     "Name, `Said` and style of each. `DataError` for none or too many."
-    if not 0 < len(saids) <= len(_STYLES): raise DataError(f'{len(saids)} contestants; one to {len(_STYLES)} can be told apart in a plot.')
+    if not 0 < len(saids) <= len(_STYLES):
+        raise DataError(f'{len(saids)} contestants; one to {len(_STYLES)} can be told apart in a plot.')
     return zip(saids, saids.values(), _STYLES)
 
 # %% ../nbs/20_evaluate.ipynb #81e47368
 def plot_precision_recall(
     saids:dict # name to `Said`
 ):
-    "Precision over recall, one panel for each kind that has pictures; returns the axes. `DataError` if none has, or for too many contestants."
+    """Precision over recall, one panel for each kind that has pictures; returns the axes. `DataError` if none has, or
+    for too many contestants."""
     import matplotlib.pyplot as plt
     from sklearn.metrics import precision_recall_curve
     styled, some = [*_styled(saids)], next(iter(saids.values()))
     there = [i for i, kind in enumerate(some.kinds) if kind and some.targets[:, i].any()]
     if not there: raise DataError('No kind has pictures; there is nothing to draw.')
-    axes = plt.subplots(1, len(there), figsize=(3.2*len(there), 4.2), sharey=True, squeeze=False, layout='constrained')[1][0]
+    axes = plt.subplots(1, len(there), figsize=(3.2*len(there), 4.2), sharey=True, squeeze=False,
+                        layout='constrained')[1][0]
     for ax, i in zip(axes, there):
         for name, said, style in styled:
             precision, recall, _ = precision_recall_curve(said.targets[:, i], said.probs[:, i])
             ap = _average_precision(said.probs[:, i], said.targets[:, i], np.ones((1, len(said.probs)))).item()
             ax.step(recall, precision, where='post', label=f'{name} ({ap:.3f})', color=style['color'], ls=style['ls'])
         ax.set(title=some.labels[i], xlabel='recall', xlim=(-.02, 1.02), ylim=(-.02, 1.04))
-        ax.legend(fontsize='small', loc='upper center', bbox_to_anchor=(.5, -.16), title='average precision', frameon=False)
+        ax.legend(fontsize='small', loc='upper center', bbox_to_anchor=(.5, -.16), title='average precision',
+                  frameon=False)
         ax.grid(alpha=.3)
     axes[0].set_ylabel('precision')
     return axes
@@ -402,7 +444,8 @@ def plot_reliability(
     bins:int=10, # of equal width
     ax=None # matplotlib axes; new ones when None
 ):
-    "The share of answers that are true over the probability given, all labels together; returns the axes. `DataError` for too many contestants."
+    """The share of answers that are true over the probability given, all labels together; returns the axes. `DataError`
+    for too many contestants."""
     import matplotlib.pyplot as plt
     if ax is None: ax = plt.subplots(figsize=(6.6, 4.2), layout='constrained')[1]
     ax.plot([0, 1], [0, 1], color='.6', lw=1, label='as said')
@@ -424,14 +467,15 @@ def plot_reliability(
 # %% ../nbs/20_evaluate.ipynb #e64c5983
 def called_what(
     said:Said
-)->pd.DataFrame: # counts; rows what is there, columns the answer, each a set of labels such as `black_bear+grizzly`, or `nothing`
+)->pd.DataFrame: # counts; rows what is there, columns the answer: sets such as `black_bear+grizzly`, or `nothing`
     "What is called what. The sets come in the order of their size, then as the labels are ordered, `nothing` last."
     def sets(o): return [tuple(np.flatnonzero(row).tolist()) for row in o]
     def name(o): return '+'.join(said.labels[i] for i in o) or 'nothing'
     def order(os): return [name(o) for o in sorted({*os}, key=lambda o: (not o, len(o), o))]
     there, called = sets(said.targets), sets(said.called)
-    return pd.crosstab(pd.Series([*map(name, there)], name='is', dtype=object), pd.Series([*map(name, called)], name='called', dtype=object)).reindex(
-        index=order(there), columns=order(called + there), fill_value=0)
+    def column(o, title): return pd.Series([*map(name, o)], name=title, dtype=object)
+    counts = pd.crosstab(column(there, 'is'), column(called, 'called'))
+    return counts.reindex(index=order(there), columns=order(called + there), fill_value=0)
 
 # %% ../nbs/20_evaluate.ipynb #7eab2314
 def plot_called_what(
@@ -441,10 +485,12 @@ def plot_called_what(
     "The counts, coloured by their share of the row; returns the axes."
     import matplotlib.pyplot as plt
     share = counts.to_numpy()/counts.to_numpy().sum(1, keepdims=True)
-    if ax is None: ax = plt.subplots(figsize=(2 + .62*counts.shape[1], 1.6 + .42*counts.shape[0]), layout='constrained')[1]
+    rows, columns = counts.shape
+    if ax is None: ax = plt.subplots(figsize=(2 + .62*columns, 1.6 + .42*rows), layout='constrained')[1]
     ax.imshow(share, cmap='Blues', vmin=0, vmax=1, aspect='auto')
     for (i, j), n in np.ndenumerate(counts.to_numpy()):
-        if n: ax.text(j, i, n, ha='center', va='center', color='white' if share[i, j] > .5 else 'black', fontsize='small')
-    ax.set(xlabel='is called', ylabel='what is there', yticks=range(counts.shape[0]), yticklabels=counts.index)
-    ax.set_xticks(range(counts.shape[1]), counts.columns, rotation=40, ha='right', rotation_mode='anchor')
+        colour = 'white' if share[i, j] > .5 else 'black'
+        if n: ax.text(j, i, n, ha='center', va='center', color=colour, fontsize='small')
+    ax.set(xlabel='is called', ylabel='what is there', yticks=range(rows), yticklabels=counts.index)
+    ax.set_xticks(range(columns), counts.columns, rotation=40, ha='right', rotation_mode='anchor')
     return ax

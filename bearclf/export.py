@@ -21,22 +21,27 @@ from .inference import CARD_FORMAT, CARD_KEY, Classifier, parts_of
 from .multilabel import TrainingError, is_single, predictions
 from .pictures import DECODE_SIDE, open_picture, whole_file
 
-# %% ../nbs/22_export.ipynb #bba4cd0e
+# %% ../nbs/22_export.ipynb #7fed7a4e
 def _preparation(learn):
-    "How the learner's validation path prepares a picture: `resize`, `size`, `mean`, `std`. Raises `TrainingError` for one that a card cannot state."
+    "How the learner's validation path prepares a picture. `TrainingError` for one that a card cannot state."
     dl, resize, size, mean, std = learn.dls.valid, None, None, [0.,0.,0.], [1.,1.,1.]
     for t in [*dl.after_item.fs, *dl.after_batch.fs]:
         if isinstance(t, RandomResizedCrop):
             xtra = math.ceil(max(t.size)*t.val_xtra/8)*8 # as in its `before_call`
             resize, size = [s+xtra for s in t.size[::-1]], list(t.size[::-1])
         elif isinstance(t, Resize) and t.method == ResizeMethod.Squish: resize = size = list(t.size[::-1])
-        elif isinstance(t, Normalize): mean, std = ([round(v, 6) for v in s.flatten().tolist()] for s in (t.mean, t.std))
-        elif isinstance(t, AffineCoordTfm) and t.size is None: pass # augmentation: leaves validation pictures as they are
-        elif not isinstance(t, (ToTensor, IntToFloatTensor)) and t.split_idx != 0:
-            raise TrainingError(f"A model file cannot state the transform {type(t).__name__} on validation pictures; "
-                                "use RandomResizedCrop(size) or Resize(size, ResizeMethod.Squish) as the only item transform.")
-    if size is None: raise TrainingError("The learner's pictures are not brought to one size; give its DataBlock RandomResizedCrop(size).")
+        elif isinstance(t, Normalize):
+            mean, std = ([round(v, 6) for v in s.flatten().tolist()] for s in (t.mean, t.std))
+        elif isinstance(t, AffineCoordTfm) and t.size is None: pass # augmentation, of training pictures alone
+        elif not isinstance(t, (ToTensor, IntToFloatTensor)) and t.split_idx != 0: raise _unstated(t)
+    if size is None:
+        raise TrainingError("The learner's pictures are not brought to one size; "
+                            'give its DataBlock RandomResizedCrop(size).')
     return dict(resize=[int(s) for s in resize], size=[int(s) for s in size], mean=mean, std=std)
+
+def _unstated(transform):
+    return TrainingError(f'A model file cannot state the transform {type(transform).__name__} on validation pictures; '
+                         'use RandomResizedCrop(size) or Resize(size, ResizeMethod.Squish) as the only item transform.')
 
 # %% ../nbs/22_export.ipynb #c6c88aad
 def update_card(
@@ -59,18 +64,19 @@ def _folded(norm, layer):
     conv.load_state_dict(dict(weight=(weight*scale)[..., None, None], bias=bias))
     return conv
 
-# %% ../nbs/22_export.ipynb #89f2708d
+# %% ../nbs/22_export.ipynb #b36471c3
 class _Beside(torch.nn.Module):
-    "What the 1 x 1 convolution `layer` does with the features and what `known` says of them, without putting them into one tensor, which has one scale in eight bits."
+    "What `layer` makes of features and of what is `known` of them, apart: together they would share one scale of bytes."
     def __init__(self, known, layer):
         super().__init__()
         n, (out, channels) = known.all.weight.shape[1], layer.weight.shape[:2]
-        self.known, self.first, self.second = known, torch.nn.Conv2d(n, out, 1), torch.nn.Conv2d(channels - n, out, 1, bias=False)
+        self.known, conv = known, torch.nn.Conv2d
+        self.first, self.second = conv(n, out, 1), conv(channels - n, out, 1, bias=False)
         self.first.load_state_dict(dict(weight=layer.weight[:, :n], bias=layer.bias))
         self.second.load_state_dict(dict(weight=layer.weight[:, n:]))
     def forward(self, x): return self.first(x) + self.second(self.known.said(x))
 
-# %% ../nbs/22_export.ipynb #c8c99e61
+# %% ../nbs/22_export.ipynb #89f2708d
 class _Mapped(torch.nn.Module):
     "Logits (pictures, labels), which `pool` makes of the evidence, and the evidence (pictures, labels, rows, columns)."
     def __init__(self, pool, *layers):
@@ -82,12 +88,13 @@ class _Mapped(torch.nn.Module):
 
 # %% ../nbs/22_export.ipynb #5f5c5cb4
 def _mapped(model):
-    "`model` with its maps, or as it is where its head is neither `bear_head` nor fastai's of one layer (average, normalisation, linear)."
+    "`model` with its maps; as it is where its head is neither `bear_head` nor fastai's of one layer."
     try: body, head = model
     except (TypeError, ValueError): return model
     layers = [m for m in head if not isinstance(m, (torch.nn.Dropout, Flatten))]
     kinds = (torch.nn.AdaptiveAvgPool2d, torch.nn.BatchNorm1d, torch.nn.Linear)
-    if tuple(map(type, layers)) == kinds: return _Mapped(lambda e: e.mean((2, 3)), body, _folded(*layers[1:]))
+    if tuple(map(type, layers)) == kinds: # average, normalisation, linear
+        return _Mapped(lambda e: e.mean((2, 3)), body, _folded(*layers[1:]))
     if not isinstance(layers[-1], ResidualAttention): return model
     halve, known, norm, first, relu, last, attend = copy.deepcopy(layers)
     halve.stride, first = 1, _folded(norm, first) # maps of all neighbours, of which the logits need every second
@@ -104,40 +111,57 @@ def _as_seen(file, resize):
 def _check(path, card, files, theirs):
     "How far the file `path` is, from picture to probabilities, from `theirs`, what the learner says of `files`."
     ours, decided = file_probs(path, files), (card['labels'], card.get('thresholds'), not card['multi_label'])
+    same = (answers(ours, *decided) == answers(theirs, *decided)).all(1)
     return dict(pictures=len(files), max_difference=round(float(np.abs(ours - theirs).max()), 6),
-                same_answer=round(float((answers(ours, *decided) == answers(theirs, *decided)).all(1).mean()), 4))
+                same_answer=round(float(same.mean()), 4))
 
-# %% ../nbs/22_export.ipynb #8951d15b
+# %% ../nbs/22_export.ipynb #be6d5764
+def _some(ds, n):
+    "At most `n` of the files of a fastai data set, the same ones each time."
+    return [ds.items[i] for i in np.random.default_rng(0).permutation(len(ds.items))[:n]]
+
+def _first_card(learn, path, card):
+    "The card before anything was measured: what the learner says of itself, and `card`."
+    labels, single = list(learn.dls.vocab), is_single(learn.dls)
+    now = datetime.now(timezone.utc).isoformat(timespec='seconds')
+    card = dict(format=CARD_FORMAT, name=path.stem, labels=labels, multi_label=not single, **_preparation(learn),
+                version=__version__, created=now) | card
+    if not single: card['thresholds'] = {label: 0.5 for label in labels} | card.get('thresholds', {})
+    return card
+
+def _write_int8(learn, float_file, path):
+    "Write the network in `float_file` in eight bits, with ranges from training pictures."
+    prepare = Classifier(float_file).preprocess
+    try: to_int8(float_file, path, [prepare(f)[:1] for f in _some(learn.dls.train_ds, 128)])
+    except Exception as e:
+        raise TrainingError(f'This network cannot be written in eight bits ({type(e).__name__}).') from e
+
+# %% ../nbs/22_export.ipynb #8da56317
 def export_onnx(
     learn:Learner, # trained; multi-label or single-label, any labels
     path:str|Path, # the file to write
     int8:bool=False, # eight-bit integers: a quarter of the size, less exact
-    **card # further fields of the card: name, arch, thresholds (name to probability, 0.5 each unless told), data, scores, command...
-)->dict: # the check: on how many `pictures` (or parts of long ones), the `max_difference` of probabilities, the share of the `same_answer`
-    """Write `learn` as an ONNX file with its card, and check it against the learner on validation pictures, from file to probabilities: in floats
-    they must agree to 0.001, or nothing is left under `path`; what eight bits change is stated. Raises `TrainingError` for a learner that a file
-    cannot state, or a failed check.
+    **card # further fields of the card: name, arch, thresholds (name to probability, 0.5 each unless told), data...
+)->dict: # of the check: `pictures` (how many), `max_difference` of probabilities, share of the `same_answer`
+    """Write `learn` as an ONNX file with its card, and check it against the learner on validation pictures, from file
+    to probabilities: in floats they must agree to 0.001, or nothing is left under `path`; what eight bits change is
+    stated. `TrainingError` for a learner that a file cannot state, or a failed check.
     Quantization: Jacob et al., 2018, arXiv:1712.05877; per channel: Krishnamoorthi, 2018, arXiv:1806.08342."""
-    path, labels, single = Path(path), list(learn.dls.vocab), is_single(learn.dls)
-    card = dict(format=CARD_FORMAT, name=path.stem, labels=labels, multi_label=not single, **_preparation(learn), version=__version__,
-                created=datetime.now(timezone.utc).isoformat(timespec='seconds')) | card
-    if not single: card['thresholds'] = {label: 0.5 for label in labels} | card.get('thresholds', {})
-    model = _mapped(copy.deepcopy(learn.model).cpu())
-    pick = lambda ds, n: [ds.items[i] for i in np.random.default_rng(0).permutation(len(ds.items))[:n]]
+    path = Path(path)
+    card, model = _first_card(learn, path, card), _mapped(copy.deepcopy(learn.model).cpu())
     with whole_file(path) as part, tempfile.TemporaryDirectory() as d:
         float_file = Path(d)/'float.onnx'
-        to_onnx(model, card['size'], float_file, ['logits', 'evidence'] if isinstance(model, _Mapped) else ['logits'])
+        to_onnx(model, card['size'], float_file, ['logits', 'evidence'][:1 + isinstance(model, _Mapped)])
         update_card(float_file, **card)
-        held = [o for f in pick(learn.dls.valid_ds, 256) for o in _as_seen(f, card['resize'])]
+        held = [o for f in _some(learn.dls.valid_ds, 256) for o in _as_seen(f, card['resize'])]
         theirs = predictions(learn, held).to_numpy()
         check = _check(float_file, card, held, theirs)
         if check['max_difference'] > 1e-3:
-            raise TrainingError(f"The exported file and the learner differ by {check['max_difference']:.3f} in a probability on the same pictures, "
-                                "so it was not written; do the learner's pictures come from `open_picture` (see BearImage)?")
+            raise TrainingError(f"The exported file and the learner differ by {check['max_difference']:.3f} in a "
+                                "probability on the same pictures, so it was not written; "
+                                "do the learner's pictures come from `open_picture` (see BearImage)?")
         if int8:
-            prepare = Classifier(float_file).preprocess
-            try: to_int8(float_file, part, [prepare(f)[:1] for f in pick(learn.dls.train_ds, 128)])
-            except Exception as e: raise TrainingError(f"This network cannot be written in eight bits ({type(e).__name__}).") from e
+            _write_int8(learn, float_file, part)
             update_card(part, **card)
             check = _check(part, card, held, theirs)
         else: shutil.copyfile(float_file, part)

@@ -23,19 +23,43 @@ from .multilabel import (ARCH, SIDES, TrainingError, bear_dataloaders, bear_lear
 from .other_class import Collage
 from .pictures import OTHER, progress_bar
 
-# %% ../nbs/21_features.ipynb #3e02b9c8
-def to_onnx(model, size, path, outputs):
-    "Write `model`, which takes pictures of `size` (height, width), to `path`. `TrainingError` if torch cannot."
+# %% ../nbs/21_features.ipynb #ec9bd6a8
+def to_onnx(
+    model:torch.nn.Module, # moved to the processor, and set to evaluation
+    size:tuple, # (height, width) in pixels of the pictures that it takes
+    path:str|Path, # the file to write
+    outputs:list # names of what it gives
+):
+    "Write `model` as ONNX, for any number of pictures. `TrainingError` if torch cannot."
     model = model.cpu().eval().to(memory_format=torch.contiguous_format)
     try:
-        torch.onnx.export(model, (torch.zeros(2, 3, *size),), path, input_names=['image'], output_names=outputs, dynamo=True, external_data=False,
-                          dynamic_shapes=({0: torch.export.Dim('pictures')},), verbose=False)
-    except Exception as e: raise TrainingError(f"torch cannot write this network as ONNX ({type(e).__name__}); take another backbone.") from e
+        torch.onnx.export(model, (torch.zeros(2, 3, *size),), path, input_names=['image'], output_names=outputs,
+                          dynamic_shapes=({0: torch.export.Dim('pictures')},), dynamo=True, external_data=False,
+                          verbose=False)
+    except Exception as e:
+        raise TrainingError(f'torch cannot write this network as ONNX ({type(e).__name__}); '
+                            'take another backbone.') from e
 
-# %% ../nbs/21_features.ipynb #d57fac43
-def to_int8(source, dest, batches):
-    "Static quantization of the ONNX file `source`: QDQ, per channel, ranges from `batches` of prepared pictures."
+# %% ../nbs/21_features.ipynb #3a7be536
+def _in_floats(file):
+    """Names of the nodes that stay in floats: the layer that makes the evidence, and all that is made of it; what `Known`
+    makes of probabilities, up to where that is added to the rest."""
     import onnx
+    names, made = [], {'evidence'}
+    for n in onnx.load(file).graph.node:
+        if n.op_type == 'Softmax' or {*n.output} & {'logits', 'evidence'} or {*n.input} & made:
+            names.append(n.name)
+            if n.op_type != 'Add' or {*n.input} & {'evidence'}: made |= {*n.output}
+    return names
+
+# %% ../nbs/21_features.ipynb #2ac09f88
+def to_int8(
+    source:str|Path, # an ONNX file in floats
+    dest:str|Path, # the file to write
+    batches:list # of prepared pictures, (pictures, 3, height, width) each, on which the ranges are measured
+):
+    """Static quantization of an ONNX file: QDQ, per channel. What fails raises what onnxruntime raises.
+    Jacob et al., 2018, arXiv:1712.05877; Krishnamoorthi, 2018, arXiv:1806.08342."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.registry import QDQRegistry
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -44,52 +68,50 @@ def to_int8(source, dest, batches):
         def get_next(self): return next(({'image': b} for b in self.rest), None)
     ready = f'{source}.ready'
     quant_pre_process(str(source), ready, skip_symbolic_shape=True)
-    last, made = [], {'evidence'} # stays in floats: the layer that makes the evidence, and all that is made of it or of probabilities
-    for n in onnx.load(ready).graph.node:
-        if n.op_type == 'Softmax' or {*n.output} & {'logits', 'evidence'} or {*n.input} & made:
-            last.append(n.name)
-            if n.op_type != 'Add': made |= {*n.output} # of the probabilities of `Known` no further than where they are added to the rest
-    quantize_static(ready, str(dest), Reader(), quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=True, nodes_to_exclude=last,
-                    activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, extra_options=dict(CalibMovingAverage=True),
+    quantize_static(ready, str(dest), Reader(), quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=True,
+                    nodes_to_exclude=_in_floats(ready), activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+                    extra_options=dict(CalibMovingAverage=True),
                     op_types_to_quantize=[op for op in QDQRegistry if op not in ('Gemm', 'BatchNormalization')])
 
 # %% ../nbs/21_features.ipynb #5668cb09
 class ResidualAttention(torch.nn.Module):
-    "Logits from `evidence` (pictures, labels, rows, columns): halfway between its average and where it is highest. Zhu & Wu, 2021, arXiv:2108.02456."
+    """Logits from `evidence` (pictures, labels, rows, columns): halfway between its average and where it is highest.
+    Zhu & Wu, 2021, arXiv:2108.02456."""
     def forward(self, evidence):
         e = evidence.flatten(2)
         return (e.mean(2) + (e.softmax(2)*e).sum(2))/2
 
-# %% ../nbs/21_features.ipynb #d1d89562
+# %% ../nbs/21_features.ipynb #b88a75df
 class Halve(torch.nn.Module):
-    "Averages of neighbouring features, half as many rows and columns: of two by two, or of three by three where the rows are odd in number."
+    "Averages of neighbouring features, half as many rows: of two by two, or three by three where the rows are odd."
     stride = 2
     def forward(self, x): return torch.nn.functional.avg_pool2d(x, 2 + x.shape[2]%2, self.stride)
 
-# %% ../nbs/21_features.ipynb #fafabd3c
+# %% ../nbs/21_features.ipynb #6ffd6762
 class Known(torch.nn.Module):
-    "Features, and beside them the log-probabilities of some `classes` of the layer that the backbone came with, and of all others together."
+    "Features, and beside them log-probabilities: of some `classes` of the backbone's own layer, and of all others."
     def __init__(self, weight, bias, classes):
         super().__init__()
-        n, channels = weight.shape
-        self.classes = list(classes)
-        self.all, self.some = torch.nn.Conv2d(channels, n, 1), torch.nn.Conv2d(n, len(self.classes)+1, 1, bias=False)
-        member = torch.eye(n)[[*self.classes, 0]]
+        (n, channels), k = weight.shape, len(classes)
+        self.all, self.some = torch.nn.Conv2d(channels, n, 1), torch.nn.Conv2d(n, k+1, 1, bias=False)
+        member = torch.eye(n)[[*classes, 0]]
         member[-1] = 1 - member[:-1].sum(0)
-        self.load_state_dict({'all.weight': weight[..., None, None], 'all.bias': bias, 'some.weight': member[..., None, None]})
+        self.all.load_state_dict(dict(weight=weight[..., None, None], bias=bias))
+        self.some.load_state_dict(dict(weight=member[..., None, None]))
         self.requires_grad_(False)
     def said(self, x): return torch.log(self.some(torch.softmax(self.all(x), 1)) + 1e-6)
     def forward(self, x): return torch.cat([x, self.said(x)], 1)
 
 # %% ../nbs/21_features.ipynb #642c9629
 def bear_head(
-    channels:int, # of what comes out of the backbone and, if there is one, of `Known`
+    channels:int, # of what comes out of the backbone and, if there is one, of `known`
     labels:int, # how many
     known:Known=None, # what the backbone knew before
 )->torch.nn.Sequential: # features (pictures, channels, rows, columns) to logits (pictures, labels)
     "A head that asks each quarter of a quarter of the picture what it shows, and then all of them together."
-    return torch.nn.Sequential(Halve(), known or torch.nn.Identity(), torch.nn.BatchNorm2d(channels), torch.nn.Conv2d(channels, 256, 1),
-                               torch.nn.ReLU(), torch.nn.Dropout(.3), torch.nn.Conv2d(256, labels, 1), ResidualAttention())
+    n = torch.nn
+    return n.Sequential(Halve(), known or n.Identity(), n.BatchNorm2d(channels), n.Conv2d(channels, 256, 1), n.ReLU(),
+                        n.Dropout(.3), n.Conv2d(256, labels, 1), ResidualAttention())
 
 # %% ../nbs/21_features.ipynb #8203e35c
 class Views(NamedTuple):
@@ -103,83 +125,104 @@ class Views(NamedTuple):
         vocab:list # names
     )->torch.Tensor: # (views, labels), 1 where the label is there
         "The union of the labels in each view, without `other` beside a kind."
-        y = torch.tensor(targets_of([{label for i in part for label in self.pictures[i].labels} for part in self.parts], vocab)).float()
+        unions = [{label for i in part for label in self.pictures[i].labels} for part in self.parts]
+        y = torch.tensor(targets_of(unions, vocab)).float()
         kinds = torch.tensor([label != OTHER for label in vocab])
         y[:, ~kinds] *= ~y[:, kinds].bool().any(1, keepdim=True)
         return y
 
-# %% ../nbs/21_features.ipynb #0b5ac9df
-def _eyes(learn):
-    "The backbone of `learn` as a function of prepared pictures (pictures, 3, rows, columns), in the eight bits in which it ships, or in floats if it does not survive them."
+# %% ../nbs/21_features.ipynb #adc7783b
+def _int8_or_floats(floats, pictures):
+    "The network in the file `floats`, ready to run: in eight bits where it survives them, as tried on `pictures`."
     import onnxruntime as ort
+    def load(file): return partial(ort.InferenceSession(file, providers=['CPUExecutionProvider']).run, ['features'])
+    run, eight = load(floats), Path(floats).with_name('eight.onnx')
+    try: to_int8(floats, eight, [o[None] for o in pictures])
+    except Exception: return run # what quantization raises is as manifold as networks are
+    small = load(eight)
+    a, b = (o({'image': pictures[:32]})[0].ravel() for o in (run, small))
+    return small if a @ b > .9*np.linalg.norm(a)*np.linalg.norm(b) else run
+
+def _eyes(learn):
+    "The backbone of `learn` as a function of prepared pictures (pictures, 3, rows, columns), as it ships."
     x = torch.cat([x for _, (x, *_) in zip(range(4), learn.dls.valid)]).cpu()
-    load = lambda file: partial(ort.InferenceSession(file, providers=['CPUExecutionProvider']).run, ['features'])
     with tempfile.TemporaryDirectory() as d:
-        floats, eight = Path(d)/'floats.onnx', Path(d)/'eight.onnx'
+        floats = Path(d)/'floats.onnx'
         to_onnx(copy.deepcopy(learn.model[0]), x.shape[2:], floats, ['features'])
-        run = load(floats)
-        try: to_int8(floats, eight, [o[None].numpy() for o in x])
-        except Exception: pass # what quantization raises is as manifold as networks are
-        else:
-            small = load(eight)
-            a, b = (o({'image': x[:32].numpy()})[0].ravel() for o in (run, small))
-            if a @ b > .9*np.linalg.norm(a)*np.linalg.norm(b): run = small
+        run = _int8_or_floats(floats, x.numpy())
     return lambda x: torch.from_numpy(run({'image': np.ascontiguousarray(x.cpu().numpy())})[0])
 
-# %% ../nbs/21_features.ipynb #48abb8fe
+# %% ../nbs/21_features.ipynb #88a7bdbb
+class _Viewer:
+    "Shows pictures to a still backbone and keeps what it sees."
+    def __init__(self, pictures, arch):
+        everything = list(range(len(pictures)))
+        self.dls = bear_dataloaders(pictures, split=(everything, everything), size=side_of(arch))
+        learn, self.collage = bear_learner(self.dls, arch), Collage(1)
+        self.body, self.pool = _eyes(learn), Halve()
+        self.collage.learn = types.SimpleNamespace(dls=self.dls)
+        self.collage.before_fit()
+        self.features, self.parts = [], []
+
+    def keep(self, x, parts):
+        self.features.append(self.pool(self.body(x)).half())
+        self.parts.extend(parts)
+
+    def batches(self, dl, those):
+        "Each batch of the pictures `those`, and which of them are in it."
+        dl = dl.new(get_idxs=lambda: those, shuffle=False, drop_last=False)
+        return zip(dl, (those[i:i+dl.bs] for i in range(0, len(those), dl.bs)))
+
+    def as_they_are(self, those):
+        for (x, _), batch in self.batches(self.dls.valid, those):
+            self.keep(x, [(i,) for i in batch])
+            yield len(batch)
+
+    def augmented(self, those):
+        "Each batch of the pictures `those` augmented, alone and in collages."
+        for (x, y), batch in self.batches(self.dls.train, those):
+            self.keep(x, [(i,) for i in batch])
+            self.collage.learn.xb, self.collage.learn.yb = (x,), (y,)
+            self.collage.before_batch()
+            self.keep(*self.collage.learn.xb, [tuple(batch[i] for i in part) for part in self.collage.parts])
+            yield 2*len(batch)
+
+# %% ../nbs/21_features.ipynb #f058d77b
+@torch.no_grad()
 def _known(arch, features, pictures):
-    "The `Known` of a backbone that has one: six classes for each label, those most probable where it is. `features` are of the pictures as they are."
+    "The `Known` of a backbone that comes with one: for each label the six classes most probable in its pictures."
     if arch not in SIDES: return None
     weights = packaged_weights(arch)
     layer, bias = weights['classifier.weight'], weights['classifier.bias']
     tell = Known(layer, bias, []).all
     probs = torch.cat([torch.softmax(tell(o.float()), 1).mean((2, 3)) for o in features.split(256)])
     labels = {label for o in pictures for label in o.labels}
-    those = [probs[[label in o.labels for o in pictures]].mean(0).topk(6).indices.tolist() for label in labels]
-    return Known(layer, bias, sorted({*sum(those, [])}))
+    most = [probs[[label in o.labels for o in pictures]].mean(0).topk(6).indices.tolist() for label in labels]
+    return Known(layer, bias, sorted({*sum(most, [])}))
 
-# %% ../nbs/21_features.ipynb #e6e0cfa3
-def _shown(dls, pictures, groups, rounds):
-    "Batches of prepared pictures, and of which of `pictures` each is made: as they are, then `rounds` times augmented, alone and in collages."
-    collage = Collage(1)
-    collage.learn = types.SimpleNamespace(dls=dls)
-    collage.before_fit()
-    def batches(dl, those):
-        dl = dl.new(get_idxs=lambda: those, shuffle=False, drop_last=False)
-        return zip(dl, (those[i:i+dl.bs] for i in range(0, len(those), dl.bs)))
-    for (x, _), those in batches(dls.valid, [*range(len(pictures))]): yield x, [(i,) for i in those]
-    for group in sorted({*groups})*rounds:
-        those = [i for i in range(len(pictures)) if groups[i] == group]
-        random.shuffle(those)
-        for (x, y), batch in batches(dls.train, those):
-            yield x, [(i,) for i in batch]
-            collage.learn.xb, collage.learn.yb = (x,), (y,)
-            collage.before_batch()
-            yield *collage.learn.xb, [tuple(batch[i] for i in part) for part in collage.parts]
-
-# %% ../nbs/21_features.ipynb #d14f21d8
-@torch.no_grad()
+# %% ../nbs/21_features.ipynb #aed8ed01
 def see(
     pictures:list, # of `Labelled`
     groups:list=None, # a number for each picture: only those with the same one meet in a collage; all when None
     arch:str=ARCH, # backbone: a model name of timm or torchvision
     seed:int=42 # of augmentation and collages
 )->Views:
-    """Show the pictures to the backbone, in eight bits: once as they are, then augmented, each time alone and in a collage; four times, or fewer if there are
-    more than 2,000 pictures. A view takes 41 KB of memory, 66 of Lite2. `TrainingError` and `PictureError` as for `bear_learner`."""
+    """Show the pictures to the backbone, in eight bits: once as they are, then augmented, each time alone and in a
+    collage; four times, or fewer if there are more than 2,000 pictures. A view takes 41 KB of memory, 66 of Lite2.
+    `TrainingError` and `PictureError` as for `bear_learner`."""
     set_seed(seed, reproducible=True)
-    n, those, groups = len(pictures), [*range(len(pictures))], groups or [0]*len(pictures)
-    dls = bear_dataloaders(pictures, split=(those, those), size=side_of(arch))
-    body, halve, rounds = _eyes(bear_learner(dls, arch)), Halve(), max(1, min(4, 8000//n))
-    features, parts = [], []
-    with progress_bar(total=n*(2*rounds+1), unit=' views') as bar:
-        for x, made_of in _shown(dls, pictures, groups, rounds):
-            features.append(halve(body(x)).half())
-            parts.extend(made_of)
-            bar.update(len(made_of))
-    features = torch.cat(features)
-    if known := _known(arch, features[:n], pictures): features = torch.cat([known(o.float()).half() for o in features.split(256)])
-    return Views(pictures, features, parts, known)
+    viewer, groups = _Viewer(pictures, arch), groups or [0]*len(pictures)
+    rounds = max(1, min(4, 8000//len(pictures)))
+    with progress_bar(total=len(pictures)*(2*rounds+1), unit=' pictures') as bar:
+        for n in viewer.as_they_are(list(range(len(pictures)))): bar.update(n)
+        for group in sorted({*groups})*rounds:
+            those = [i for i, g in enumerate(groups) if g == group]
+            random.shuffle(those)
+            for n in viewer.augmented(those): bar.update(n)
+    features = torch.cat(viewer.features)
+    known = _known(arch, features[:len(pictures)], pictures)
+    if known: features = torch.cat([known(o.float()).half() for o in features.split(256)])
+    return Views(pictures, features, viewer.parts, known)
 
 # %% ../nbs/21_features.ipynb #fee4a5cc
 class KeepBest(Callback):
@@ -198,39 +241,56 @@ class EpochLines(Callback):
         print(f"epoch {self.epoch+1} of {self.n_epoch}: training loss {train_loss:.4f}, "
               f"validation loss {valid_loss:.4f}, {self.recorder.metric_names[3]} {metric:.4f}", flush=True)
 
-# %% ../nbs/21_features.ipynb #d06cfb1a
+# %% ../nbs/21_features.ipynb #556f654e
+def _loaders(views, split, vocab, single, collages, device):
+    "Views to train on, all of whose pictures are in the training part, and those of the validation part as they are."
+    train, valid = split
+    y = views.labels(vocab)
+    if single: y = y.argmax(1)
+    def whole(part): return {*train}.issuperset(part) and (len(part) == 1 or collages and not single)
+    those = [i for i, part in enumerate(views.parts) if whole(part)]
+    def loader(those, **kwargs):
+        return DataLoader(TensorDataset(views.features[those], y[those]), device=device,
+                          after_batch=lambda b: (b[0].float(), b[1]), **kwargs)
+    train = loader(those, bs=min(128, len(those)), shuffle=True, drop_last=True)
+    return DataLoaders(train, loader(list(valid), bs=128))
+
+# %% ../nbs/21_features.ipynb #93feee95
+def _fit_head(learner, epochs):
+    "Train; was it stopped by Ctrl-C? Then the weights are those of the best epoch."
+    best, seen = KeepBest(), 'ipykernel' in sys.modules or sys.stdout.isatty() # by a person, who gets a progress bar
+    try:
+        with nullcontext() if seen else learner.no_bar(), nullcontext() if seen else learner.no_logging():
+            learner.fit_one_cycle(epochs, 1e-3, cbs=[best, *([] if seen else [EpochLines()])])
+        return False
+    except KeyboardInterrupt:
+        if best.weights is None: raise
+        loss = f'{best.best_loss:.4f}'
+        print(f'Stopped: the best epoch so far (validation loss {loss}) becomes the model.', flush=True)
+        learner.model.load_state_dict(best.weights)
+        return True
+
+# %% ../nbs/21_features.ipynb #385b7331
 def fit(
     views:Views, # as `see` gives them
-    split:tuple=None, # two lists of indices of the pictures: to train on, to validate on; all of them, by chance, when None
+    split:tuple=None, # indices of the pictures to train on, and of those to validate on; by chance, when None
     epochs:int=6, # passes over the views
     arch:str=ARCH, # backbone that the views are of
     single:bool=False, # exactly one label a picture, in place of any number; without collages
     collages:bool=True, # train on collages too
     seed:int=42, # of all chance in training, and of the split
 )->tuple: # the learner, backbone and head; whether it was stopped early
-    """Train a `bear_head` on the views whose pictures are all in the training part; the backbone stays as it came (Kumar et al., 2022, arXiv:2202.10054).
-    Ctrl-C leaves the weights of the epoch with the lowest validation loss; before the first epoch's end it is raised."""
+    """Train a `bear_head` on the views whose pictures are all in the training part; the backbone stays as it came.
+    Ctrl-C leaves the weights of the epoch with the lowest validation loss; before the first epoch's end it is raised.
+    Kumar et al., 2022, arXiv:2202.10054."""
     set_seed(seed, reproducible=True)
     train, valid = split or hold_aside(views.pictures, seed=seed)
     pictures, n = [views.pictures[i] for i in [*train, *valid]], len(train)
-    split = list(range(n)), list(range(n, len(pictures)))
-    learn = bear_learner(bear_dataloaders(pictures, single=single, split=split, size=side_of(arch)), arch)
-    chosen, vocab = {*train}, list(learn.dls.vocab)
-    train = [i for i, part in enumerate(views.parts) if chosen.issuperset(part) and (len(part) == 1 or collages and not single)]
-    y = views.labels(vocab)
-    if single: y = y.argmax(1)
-    def loader(those, **kwargs):
-        return DataLoader(TensorDataset(views.features[those], y[those]), after_batch=lambda b: (b[0].float(), b[1]), device=learn.dls.device, **kwargs)
-    dls = DataLoaders(loader(train, bs=min(128, len(train)), shuffle=True, drop_last=True), loader(list(valid), bs=128))
-    learn.model[1] = head = bear_head(views.features.shape[1], len(vocab), views.known).to(learn.dls.device)
-    best, seen = KeepBest(), 'ipykernel' in sys.modules or sys.stdout.isatty() # by a person, who gets a progress bar
-    learner = Learner(dls, head[2:], loss_func=learn.loss_func, metrics=learn.metrics, opt_func=partial(Adam, decouple_wd=False), wd=2.5e-3)
-    try:
-        with nullcontext() if seen else learner.no_bar(), nullcontext() if seen else learner.no_logging():
-            learner.fit_one_cycle(epochs, 1e-3, cbs=[best, *([] if seen else [EpochLines()])])
-    except KeyboardInterrupt:
-        if best.weights is None: raise
-        print(f'Stopped: the best epoch so far (validation loss {best.best_loss:.4f}) becomes the model.', flush=True)
-        learner.model.load_state_dict(best.weights)
-        return learn, True
-    return learn, False
+    places = list(range(n)), list(range(n, len(pictures)))
+    learn = bear_learner(bear_dataloaders(pictures, single=single, split=places, size=side_of(arch)), arch)
+    vocab, device = list(learn.dls.vocab), learn.dls.device
+    dls = _loaders(views, (train, valid), vocab, single, collages, device)
+    learn.model[1] = head = bear_head(views.features.shape[1], len(vocab), views.known).to(device)
+    learner = Learner(dls, head[2:], loss_func=learn.loss_func, metrics=learn.metrics,
+                      opt_func=partial(Adam, decouple_wd=False), wd=2.5e-3)
+    return learn, _fit_head(learner, epochs)

@@ -29,6 +29,7 @@ def _row_in(line, file, i):
     if isinstance(row, dict): return row
     raise DataError(f'{shown(file)}, line {i}, is no JSON object; correct or remove the line.')
 
+# %% ../nbs/12_manifest.ipynb #e71d15e0
 def read_manifest(
     path:str|Path # the folder of the set
 )->Iterator[dict]: # its lines, oldest first; none if there is no manifest
@@ -67,6 +68,7 @@ def _mend(f):
     whole = start + found + 1 if at else 0
     if whole < end: f.truncate(whole)
 
+# %% ../nbs/12_manifest.ipynb #27e3d5a4
 def _append(f, row, sync=False):
     "Add a line to the manifest that is open as `f`: all of it, or none and `OSError`."
     line, end = (json.dumps(row) + '\n').encode(), f.seek(0, os.SEEK_END)
@@ -155,6 +157,7 @@ def _place(file, to):
         shutil.copy2(file, to)
         os.unlink(file)
 
+# %% ../nbs/12_manifest.ipynb #1dcc40f7
 def move_file(
     file:Path, # what to move
     dest:Path # where to; its folder is made
@@ -261,10 +264,12 @@ def _moves_in(path, lines):
         if all(isinstance(o.get(k), str) for k in ('file', 'moved_to')):
             yield *(Path(os.path.abspath(path/o[k])) for k in ('file', 'moved_to')), o.get('labels')
 
+# %% ../nbs/12_manifest.ipynb #cd566a3f
 def _begun(old, new):
     "Has `move_file` taken the name `new`, and got no further?"
     return new.is_file() and not new.stat().st_size and old.is_file() and old.stat().st_size
 
+# %% ../nbs/12_manifest.ipynb #6f5e3e3d
 def _last_moves(moves):
     "{where a file was: (where it went, labels)}, without those that came back."
     last = {}

@@ -281,6 +281,7 @@ def _flickr_results(flickr, query, n):
         yield from flickr._list(answer, 'photos', 'photo')
         if page >= (answer['photos'].get('pages') or 0): return
 
+# %% ../nbs/13_sources.ipynb #bead62f6
 def _flickr_record(flickr, p, query):
     "The record of a result `p`, with the address of the best size that is not too large."
     def side(s): return max(int(p[f'width_{s}']), int(p[f'height_{s}']))

@@ -40,7 +40,8 @@ def folds_of(
     vocab = {label for p in pictures for label in p.labels}
     for train, valid in splits:
         if lost := vocab - {label for i in train for label in pictures[i].labels}:
-            raise DataError(f'All pictures of {min(lost)} fall into one of {k} folds; add pictures that differ, or train without folds.')
+            raise DataError(f'All pictures of {min(lost)} fall into one of {k} folds; '
+                            'add pictures that differ, or train without folds.')
         if not valid: raise DataError(f'{len(pictures)} pictures are too few for {k} folds.')
     return splits
 
@@ -59,13 +60,13 @@ class Held(NamedTuple):
     probs:np.ndarray   # (pictures, labels)
     pairs:list         # of `Pair`; none for a single-label network or a single kind
     pair_probs:np.ndarray # (pairs, labels)
-    apart:list         # for each picture of each pair: does the peak of its label's map lie on its side? none if the network has no maps
+    apart:list            # for each picture of each pair: does its label's map peak on its side? none without maps
 
 # %% ../nbs/23_train.ipynb #365c7781
 def _held(model, pictures, single, seed):
     "`Held` of the model file on `pictures`, with half as many pairs."
-    n = len(pictures)//2 if not single and len({p.labels for p in pictures if len(p.labels) == 1} - {(OTHER,), (OTHER_BEAR,)}) > 1 else 0
-    pairs = pair_up(pictures, n, seed) if n else []
+    several = len({p.labels for p in pictures if len(p.labels) == 1} - {(OTHER,), (OTHER_BEAR,)}) > 1
+    pairs = pair_up(pictures, len(pictures)//2, seed) if several and not single else []
     apart = peaks_apart(model, pairs).apart.tolist() if Classifier(model).has_maps else []
     return Held(pictures, file_probs(model, [p.file for p in pictures]), pairs, pair_probs(model, pairs)[0], apart)
 
@@ -86,59 +87,79 @@ def _export(learn, path, **card):
     with whole_file(path) as part:
         try: check = export_onnx(learn, part, int8=True, **card)
         except TrainingError: check = dict(same_answer=0)
-        if check['same_answer'] < 0.9: # some backbones do not survive eight bits; the head has learned from one in eight bits, if it did
+        if check['same_answer'] < 0.9: # some backbones do not survive eight bits
             print('In eight bits too many answers change: the model stays in floats.', flush=True)
             export_onnx(learn, part, **card)
 
 # %% ../nbs/23_train.ipynb #0068f494
 ENOUGH = 300 # pictures without a kind, from which on a share of 1 % can be told
 
-# %% ../nbs/23_train.ipynb #2d9a4dbe
+# %% ../nbs/23_train.ipynb #1aa96428
+def _all_of(helds):
+    "The `Held` of all folds together."
+    return Held(*(sum(o, []) if isinstance(o[0], list) else np.concatenate(o) for o in zip(*helds)))
+
+def _choose_single(held, y, labels):
+    "How to scale and shift the logits of a single-label model, its probabilities then, the card's new fields, scores."
+    scale, shift = np.full(len(labels), temperature(held.probs, y)), np.zeros(len(labels))
+    probs = (e := np.clip(held.probs, 1e-12, 1)**scale)/e.sum(1, keepdims=True)
+    return scale, shift, held._replace(probs=probs), {}, evaluate(probs, y, labels, single=True)
+
+# %% ../nbs/23_train.ipynb #be183a76
+def _choose_multi(held, y, labels):
+    "As `_choose_single`, with thresholds."
+    pair_y = targets_of([p.labels for p in held.pairs], labels)
+    scale, shift = platt(held.probs, y)
+    probs, pair_probs = (calibrated(p, scale, shift) for p in (held.probs, held.pair_probs))
+    sets = choose_thresholds(probs, y, pair_probs, pair_y, labels)
+    enough = (~y[:, [label != OTHER for label in labels]].any(1)).sum() >= ENOUGH
+    chosen = sets['false bears at most 1 %' if enough else 'highest F1']
+    scores = evaluate(probs, y, labels, chosen)
+    if held.pairs:
+        pairs = evaluate(pair_probs, pair_y, labels, chosen)
+        scores.loc[('pairs', 'exact match'), :] = pairs.loc[('all', 'exact match')]
+    if held.apart:
+        apart = evaluate(np.c_[held.apart], np.ones((len(held.apart), 1)), ['apart'])
+        scores.loc[('pairs', 'maps apart'), :] = apart.loc[('apart', 'recall')]
+    card = dict(thresholds=chosen, threshold_sets=sets)
+    return scale, shift, held._replace(probs=probs, pair_probs=pair_probs), card, scores
+
+# %% ../nbs/23_train.ipynb #d9a1bbf3
 def _settle_model(path, helds, labels, single):
-    "Calibrate the file on what was held aside, choose its thresholds, and write both and the scores into it; returns the scores."
-    held = Held(*(sum(o, []) if isinstance(o[0], list) else np.concatenate(o) for o in zip(*helds))) # of all folds
-    y, pair_y = targets_of([p.labels for p in held.pictures], labels), targets_of([p.labels for p in held.pairs], labels)
-    if single:
-        scale, shift, card = np.full(len(labels), temperature(held.probs, y)), np.zeros(len(labels)), {}
-        probs = (e := np.clip(held.probs, 1e-12, 1)**scale)/e.sum(1, keepdims=True)
-        scores = evaluate(probs, y, labels, single=True)
-    else:
-        scale, shift = platt(held.probs, y)
-        probs, pair_probs = (calibrated(p, scale, shift) for p in (held.probs, held.pair_probs))
-        sets = choose_thresholds(probs, y, pair_probs, pair_y, labels)
-        enough = (~y[:, [label != OTHER for label in labels]].any(1)).sum() >= ENOUGH
-        card = dict(thresholds=sets['false bears at most 1 %' if enough else 'highest F1'], threshold_sets=sets)
-        scores = evaluate(probs, y, labels, card['thresholds'])
-        if held.pairs: scores.loc[('pairs', 'exact match'), :] = evaluate(pair_probs, pair_y, labels, card['thresholds']).loc[('all', 'exact match')]
-        if held.apart: scores.loc[('pairs', 'maps apart'), :] = evaluate(np.c_[held.apart], np.ones((len(held.apart), 1)), ['apart']).loc[('apart', 'recall')]
-        held = held._replace(pair_probs=pair_probs)
-    ece = {when: round(expected_calibration_error(p, y), 4) for when, p in (('before', held.probs), ('after', probs))}
+    "Calibrate the file on what was held aside, choose its thresholds, write both into it; gives the scores."
+    held = _all_of(helds)
+    y = targets_of([p.labels for p in held.pictures], labels)
+    scale, shift, after, card, scores = (_choose_single if single else _choose_multi)(held, y, labels)
+    ece = {k: round(expected_calibration_error(o.probs, y), 4) for k, o in (('before', held), ('after', after))}
     rescale_logits(path, scale, shift)
-    update_card(path, calibration_error=ece, scores={' '.join(k): v for k, v in scores.dropna().round(4).T.to_dict('list').items()}, **card)
-    scores.attrs['held'] = held._replace(probs=probs)
+    kept = {' '.join(k): v for k, v in scores.dropna().round(4).T.to_dict('list').items()}
+    update_card(path, calibration_error=ece, scores=kept, **card)
+    scores.attrs['held'] = after
     return scores
 
-# %% ../nbs/23_train.ipynb #8b2fffaa
+# %% ../nbs/23_train.ipynb #fddff1c3
 def train(
     path:str|Path, # folder of labelled pictures, as for `read_labels`
     out:str|Path, # the model file to write
     arch:str=ARCH, # backbone: a model name of timm or torchvision
     epochs:int=6, # passes over the views
     single:bool=False, # exactly one label a picture, in place of any number
-    folds:int=0, # of a cross-validation, 2 or more, after which the network is trained on all pictures; 0: a fifth is held aside
+    folds:int=0, # of a cross-validation, 2 or more, and then all pictures; 0: a fifth is held aside
     seed:int=42, # of the split and of all chance in training
-    corrections:str|Path|None=None, # a table of other labels for some of the pictures, for `read_corrections`
+    corrections:str|Path|None=None, # a table of other labels for some pictures, as for `read_corrections`
     **card # further fields of the model's card, such as `command`
-)->pd.DataFrame: # `evaluate` of the held-aside pictures and pairs of them; its `attrs['held']` is what was said of each, a `Held`
-    """Train on `path`, with collages unless `single`, calibrate, choose thresholds, and write the model file `out`. Ctrl-C ends the training: the
-    head being trained, at the epoch with the lowest validation loss, becomes the model, its card marked `stopped_early`.
-    Raises `DataError` for pictures that cannot be trained on or an `out` that cannot be written, `PictureError` for one that vanishes,
-    `TrainingError` for an unknown `arch` or weights out of reach. Cross-validation: Stone, 1974, doi:10.1111/j.2517-6161.1974.tb00994.x."""
+)->pd.DataFrame: # `evaluate` of held-aside pictures and pairs; `attrs['held']`: what was said of each, a `Held`
+    """Train on `path`, with collages unless `single`, calibrate, choose thresholds, and write the model file `out`.
+    Ctrl-C ends the training: the head being trained, at the epoch with the lowest validation loss, becomes the model,
+    its card marked `stopped_early`. `DataError` for pictures that cannot be trained on or an `out` that cannot be
+    written, `PictureError` for one that vanishes, `TrainingError` for an unknown `arch` or weights out of reach.
+    Cross-validation: Stone, 1974, doi:10.1111/j.2517-6161.1974.tb00994.x."""
     check_writable(out)
     pictures = read_labels(path, corrections)
     check_trainable(pictures, single=single)
     counts = Counter(label for p in pictures for label in p.labels)
-    card = dict(name=Path(out).stem, arch=arch, data=dict(hash=data_hash(pictures), pictures=len(pictures), labels=dict(sorted(counts.items())))) | card
+    data = dict(hash=data_hash(pictures), pictures=len(pictures), labels=dict(sorted(counts.items())))
+    card = dict(name=Path(out).stem, arch=arch, data=data) | card
     helds, splits = [], folds_of(pictures, folds, seed) if folds else [hold_aside(pictures, seed=seed)]
     print(f'The backbone looks at {len(pictures)} pictures, several times', flush=True)
     views = see(pictures, groups_of(splits if folds else [splits[0], splits[0][::-1]]), arch, seed)
@@ -149,5 +170,8 @@ def train(
             learn, stopped = fit(views, split or everything, epochs, arch, single, seed=seed)
             with _deaf():
                 _export(learn, part, **card, **dict(stopped_early=True) if stopped else {})
-                if split: helds = [*([] if stopped else helds), _held(part, [pictures[i] for i in split[1]], single, seed)]
-                if stopped or n == len(splits) - (not folds): return _settle_model(part, helds, list(learn.dls.vocab), single)
+                if split:
+                    held = _held(part, [pictures[i] for i in split[1]], single, seed)
+                    helds = [*([] if stopped else helds), held]
+                if stopped or n == len(splits) - (not folds):
+                    return _settle_model(part, helds, list(learn.dls.vocab), single)
