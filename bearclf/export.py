@@ -102,10 +102,15 @@ def _mapped(model):
     return _Mapped(lambda e: attend(e[..., ::2, ::2]), body, halve, first, relu, last)
 
 # %% ../nbs/22_export.ipynb #fad68143
-def _as_seen(file, resize):
-    "The picture's file, or its parts if `Classifier` looks at it in parts."
-    parts = parts_of(open_picture(file, at_least=DECODE_SIDE), *resize)
-    return parts if len(parts) > 1 else [file]
+def _as_seen(files, resize, folder):
+    "The files; for each that `Classifier` looks at in parts, those parts, written into `folder`."
+    for n, file in enumerate(files):
+        parts = parts_of(open_picture(file, at_least=DECODE_SIDE), *resize)
+        if len(parts) == 1: yield file
+        else:
+            for i, part in enumerate(parts):
+                part.save(seen := Path(folder)/f'{n}-{i}.png') # learner and file read the same pixels
+                yield seen
 
 # %% ../nbs/22_export.ipynb #fbbe8843
 def _check(path, card, files, theirs):
@@ -153,7 +158,7 @@ def export_onnx(
         float_file = Path(d)/'float.onnx'
         to_onnx(model, card['size'], float_file, ['logits', 'evidence'][:1 + isinstance(model, _Mapped)])
         update_card(float_file, **card)
-        held = [o for f in _some(learn.dls.valid_ds, 256) for o in _as_seen(f, card['resize'])]
+        held = [*_as_seen(_some(learn.dls.valid_ds, 128), card['resize'], d)]
         theirs = predictions(learn, held).to_numpy()
         check = _check(float_file, card, held, theirs)
         if check['max_difference'] > 1e-3:

@@ -111,7 +111,7 @@ def bear_head(
     "A head that asks each quarter of a quarter of the picture what it shows, and then all of them together."
     n = torch.nn
     return n.Sequential(Halve(), known or n.Identity(), n.BatchNorm2d(channels), n.Conv2d(channels, 256, 1), n.ReLU(),
-                        n.Dropout(.3), n.Conv2d(256, labels, 1), ResidualAttention())
+                        n.Dropout(.5), n.Conv2d(256, labels, 1), ResidualAttention())
 
 # %% ../nbs/21_features.ipynb #8203e35c
 class Views(NamedTuple):
@@ -211,8 +211,10 @@ def see(
     collage; four times, or fewer if there are more than 2,000 pictures. A view takes 41 KB of memory, 66 of Lite2.
     `TrainingError` and `PictureError` as for `bear_learner`."""
     set_seed(seed, reproducible=True)
+    print(f'Making the backbone {arch} ready', flush=True)
     viewer, groups = _Viewer(pictures, arch), groups or [0]*len(pictures)
     rounds = max(1, min(4, 8000//len(pictures)))
+    print(f'It looks at {len(pictures)} pictures, each {2*rounds + 1} times', flush=True)
     with progress_bar(total=len(pictures)*(2*rounds+1), unit=' pictures') as bar:
         for n in viewer.as_they_are(list(range(len(pictures)))): bar.update(n)
         for group in sorted({*groups})*rounds:
@@ -243,7 +245,8 @@ class EpochLines(Callback):
 
 # %% ../nbs/21_features.ipynb #556f654e
 def _loaders(views, split, vocab, single, collages, device):
-    "Views to train on, all of whose pictures are in the training part, and those of the validation part as they are."
+    """Views to train on, all of whose pictures are in the training part, and those of the validation part as they are.
+    Label smoothing: Szegedy et al., 2016, arXiv:1512.00567."""
     train, valid = split
     y = views.labels(vocab)
     if single: y = y.argmax(1)
@@ -252,8 +255,9 @@ def _loaders(views, split, vocab, single, collages, device):
     def loader(those, **kwargs):
         return DataLoader(TensorDataset(views.features[those], y[those]), device=device,
                           after_batch=lambda b: (b[0].float(), b[1]), **kwargs)
-    train = loader(those, bs=min(128, len(those)), shuffle=True, drop_last=True)
-    return DataLoaders(train, loader(list(valid), bs=128))
+    rest = loader(list(valid), bs=128)
+    if not single: y = .9*y + .025*(1-y) # to train on: no label is that sure, and some are wrong
+    return DataLoaders(loader(those, bs=min(128, len(those)), shuffle=True, drop_last=True), rest)
 
 # %% ../nbs/21_features.ipynb #93feee95
 def _fit_head(learner, epochs):
