@@ -273,12 +273,12 @@ def train(args):
     if args.epochs < 1: raise BearclfError(f'--epochs is {args.epochs}; give 1 or more.')
     if args.folds < 0 or args.folds == 1:
         raise BearclfError(f'--folds is {args.folds}; give 2 or more, or 0 to hold a fifth aside.')
-    check_trainable(read_labels(args.images), single=args.single)
+    check_trainable(read_labels(args.images, args.corrections), single=args.single)
     train_model = _trainer()
     with redirect_stdout(sys.stderr), warnings.catch_warnings(): # progress is not the result
         warnings.simplefilter('ignore') # of torch and fastai among themselves
         scores = train_model(args.images, out, arch=args.arch, epochs=args.epochs, single=args.single,
-                             folds=args.folds, command=args.command_line)
+                             folds=args.folds, corrections=args.corrections, command=args.command_line)
     print(scores.round(3).to_string())
     return 130 if Classifier(out).card.stopped_early else 0
 
@@ -297,6 +297,8 @@ def _train_args(commands):
     p.add_argument('--single', action='store_true', help='exactly one label a picture, in place of any number')
     p.add_argument('--folds', type=int, default=0, metavar='K',
                    help='cross-validate K times, then train on all pictures: slower, and a better model')
+    p.add_argument('--corrections', metavar='TABLE',
+                   help='CSV (sha256,labels) of other labels for some pictures, by the hash of their files')
     p.add_argument('--out', default='model.onnx', metavar='MODEL', help='the file to write (default: %(default)s)')
 
 # %% ../nbs/34_cli.ipynb #c9fced52

@@ -16,7 +16,7 @@ from .evaluate import file_probs
 from .inference import Classifier
 from .manifest import move_file
 from .multilabel import TrainingError, is_single
-from .pictures import DataError, OTHER, picture_files
+from .pictures import DataError, OTHER, is_kind, picture_files
 
 # %% ../nbs/02_other_class.ipynb #e5a07abf
 def gather(
@@ -38,7 +38,7 @@ def gather(
 # %% ../nbs/02_other_class.ipynb #f418f84d
 def _no_kind(probs, card):
     "The probability that a picture holds none of the kinds, the right answer; `probs` has a column a label."
-    kinds = probs[[label for label in card.labels if label != OTHER]].to_numpy()
+    kinds = probs[[label for label in card.labels if is_kind(label)]].to_numpy()
     return (1 - kinds).prod(1) if card.multi_label else 1 - kinds.sum(1)
 
 # %% ../nbs/02_other_class.ipynb #fe69b7ea

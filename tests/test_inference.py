@@ -92,10 +92,10 @@ def test_not_a_number_is_no_answer(tmp_path):
 
 def test_prediction():
     p = Prediction({'teddys': .999, 'grizzly': .62, 'other': .3}, {'teddys': .5, 'grizzly': .6, 'other': .5})
-    assert p.labels == ['teddys', 'grizzly'] and str(p) == 'teddys 1.00, grizzly 0.62'
+    assert p.labels == ['teddys', 'grizzly'] and str(p) == 'teddy bear 1.00, grizzly 0.62'
     assert replace(p, thresholds={'teddys': .5, 'grizzly': .7, 'other': .2}).labels == ['teddys']
-    assert str(replace(p, thresholds=dict.fromkeys(p.probs, 1.))) == 'none of grizzly, teddys'
-    assert str(Prediction({'other': .9, 'grizzly': .1}, {'other': .5, 'grizzly': .5})) == 'none of grizzly (other 0.90)'
+    assert str(replace(p, thresholds=dict.fromkeys(p.probs, 1.))) == 'none of grizzly, teddy bear'
+    assert str(Prediction({'other': .9, 'grizzly': .1}, {'other': .5, 'grizzly': .5})) == 'none of grizzly (no bear 0.90)'
     assert str(Prediction({'grizzly': .9, 'other': .8}, {'other': .5, 'grizzly': .5})) == 'grizzly 0.90'
     assert replace(p, probs={'teddys': .7, 'grizzly': .8, 'other': .9}).labels == ['grizzly', 'teddys'] # other means none of the kinds
     assert json.loads(json.dumps(p.to_dict())) == {'labels': ['teddys', 'grizzly'], 'probs': p.probs, 'thresholds': p.thresholds}
