@@ -60,9 +60,10 @@ def _boxes(rng, h, w):
     beside, above = [(0, h, 0, x), (0, h, x, w)], [(0, y, 0, w), (y, h, 0, w)]
     three = [(0, h, w*i//3, w*(i+1)//3) for i in range(3)]
     grid = [(0, y, 0, x), (0, y, x, w), (y, h, 0, x), (y, h, x, w)]
-    top, left = rng.randint(0, h-y), rng.randint(0, w-x)
-    inset = [(0, h, 0, w), (top, top+y, left, left+x)]
-    return rng.choices([beside, above, three, grid, inset], [.5, .15, .1, .1, .15])[0]
+    rows, cols = int(h*rng.uniform(.2, .5)), int(w*rng.uniform(.2, .5)) # of a small one, in a corner or anywhere
+    top, left = (rng.choice([0, n, rng.randint(0, n)]) for n in (h-rows, w-cols))
+    inset = [(0, h, 0, w), (top, top+rows, left, left+cols)]
+    return rng.choices([beside, above, three, grid, inset], [.35, .2, .05, .05, .35])[0]
 
 # %% ../nbs/02_other_class.ipynb #97625b38
 def _fitted(x, h, w, cut):
