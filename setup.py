@@ -6,7 +6,7 @@ from setuptools import setup
 parser = ConfigParser(delimiters=['='])
 parser.read(Path(__file__).with_name('settings.ini'), encoding='utf-8')
 cfg = parser['DEFAULT']
-extras = {name: cfg[f'{name}_requirements'].split() for name in ('train', 'parquet', 'xmp')}
+extras = {name: cfg[f'{name}_requirements'].split() for name in ('train', 'parquet', 'xmp', 'docs')}
 
 setup(
     name=cfg['lib_name'],
@@ -20,7 +20,7 @@ setup(
     license='Apache-2.0',
     keywords=cfg['keywords'],
     packages=['bearclf'],
-    package_data={'bearclf': ['models/*.onnx', 'static/*', 'py.typed']},
+    package_data={'bearclf': ['models/*.onnx', 'static/*', 'static/site/*', 'py.typed']},
     python_requires='>=' + cfg['min_python'],
     install_requires=cfg['requirements'].split(),
     extras_require=extras | {'dev': sum(extras.values(), cfg['dev_requirements'].split())},

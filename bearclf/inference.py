@@ -17,8 +17,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 import bearclf
-from .pictures import (BearclfError, DECODE_SIDE, DataError, OTHER, PictureError, iter_pictures,
-                              open_picture, progress_bar, threaded)
+from .pictures import (BearclfError, DECODE_SIDE, DataError, OTHER, PictureError, is_kind, iter_pictures,
+                              open_picture, progress_bar, spoken, threaded)
 
 # %% ../nbs/30_inference.ipynb #844a429b
 CARD_KEY = 'bearclf' # the card's place in an ONNX file's metadata
@@ -64,6 +64,9 @@ def _check_card(d):
         if k not in d: return f'lacks "{k}"'
         if not ok(d[k]): return f'has "{k}" which should be {words}'
     if any(s > r for s,r in zip(d['size'], d['resize'])): return 'has a "size" which is larger than its "resize"'
+    names = d.get('names', {})
+    if not (isinstance(names, dict) and names.keys() <= {*d['labels']} and all(_names([o]) for o in names.values())):
+        return 'has "names" which should be a word for some of its labels'
     return _check_thresholds(d.get('thresholds'), d['labels']) if d['multi_label'] else None
 
 # %% ../nbs/30_inference.ipynb #aff6fd44
@@ -90,6 +93,7 @@ class Card:
     size:tuple        # (height, width) in pixels, the middle of that, which the network sees
     name:str = ''     # the model's
     arch:str = ''     # name of the network
+    names:dict = field(default_factory=dict)  # label -> how people say it, where that isn't what `spoken` says
     data:dict = field(default_factory=dict)   # the photographs it was trained on: hash, number, labels
     threshold_sets:dict = field(default_factory=dict) # name -> other thresholds to choose from, each like `thresholds`
     scores:dict = field(default_factory=dict) # how well it does
@@ -114,6 +118,12 @@ class Card:
             raise ModelError(f'{name} has a card which {wrong}{advice}')
         if not d['multi_label']: d['thresholds'] = {}
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k,v in d.items() if k in cls.__dataclass_fields__})
+
+    def name_of(self,
+        label:str # one of `labels`
+    )->str: # for people
+        "How people say `label`."
+        return self.names.get(label, spoken(label))
 
     def to_dict(self)->dict: # of plain values
         "The card as it stands in the file."
@@ -145,6 +155,7 @@ class Prediction:
     thresholds:dict # label -> probability from which on it counts; empty if the most probable one is the answer
     evidence:np.ndarray|None = field(default=None, compare=False) # (labels, rows, columns): logits by part, if mapped
     picture:object = field(default=None, compare=False) # as it was given, for `show`; not kept if it was an open file
+    names:dict = field(default_factory=dict, compare=False) # label -> how people say it, where that isn't what `spoken` says
 
     @property
     def labels(self)->list: # names, most probable first
@@ -153,6 +164,12 @@ class Prediction:
         if not self.thresholds: return self._ranked()[:1]
         found = [k for k in self._ranked() if self.probs[k] >= self.thresholds[k]]
         return [k for k in found if k != OTHER] or found
+
+    def name_of(self,
+        label:str # one of the model's
+    )->str: # for people
+        "How people say `label`."
+        return self.names.get(label, spoken(label))
 
     def _ranked(self): return sorted(self.probs, key=lambda k: -self.probs[k])
 
@@ -176,10 +193,10 @@ class Prediction:
         return dict(labels=self.labels, probs=dict(self.probs), thresholds=dict(self.thresholds))
 
     def __str__(self):
-        found, kinds = self.labels, ', '.join(sorted(k for k in self.probs if k != OTHER))
+        found, kinds = self.labels, ', '.join(sorted(self.name_of(k) for k in self.probs if is_kind(k)))
         if not found: return f'none of {kinds}'
-        if found == [OTHER]: return f'none of {kinds} ({OTHER} {self.probs[OTHER]:.2f})'
-        return ', '.join(f'{k} {self.probs[k]:.2f}' for k in found)
+        if found == [OTHER]: return f'none of {kinds} ({self.name_of(OTHER)} {self.probs[OTHER]:.2f})'
+        return ', '.join(f'{self.name_of(k)} {self.probs[k]:.2f}' for k in found)
 
     def __repr__(self): return f'<Prediction: {self}>'
 
@@ -217,7 +234,8 @@ def _strip(prediction, labels):
                            'give `predict` a path or bytes, or a PIL image.')
     im = open_picture(prediction.picture, at_least=_PANEL)
     im.thumbnail((2*_PANEL, _PANEL))
-    panels = [_overlay(im, prediction.heatmap(label), f'{label} {prediction.probs[label]:.2f}') for label in labels]
+    panels = [_overlay(im, prediction.heatmap(label), f'{prediction.name_of(label)} {prediction.probs[label]:.2f}')
+              for label in labels]
     strip = Image.new('RGB', (sum(p.width for p in panels) or im.width, im.height))
     for i,panel in enumerate(panels or [im]): strip.paste(panel, (i*im.width, 0))
     return strip
@@ -230,13 +248,12 @@ def _bar_html(prob, threshold):
     return ('<div aria-hidden="true" style="position:relative;width:12em;height:.8em;border:1px solid currentColor">'
             f'<div style="width:{prob:.0%};height:100%;background:#4c8bf5"></div>{mark}</div>')
 
-def _row(label, prob, threshold, found):
+def _row(name, prob, threshold, found):
     "One line of a prediction's table."
     numbers = f'{prob:.2f}', '' if threshold is None else f'{threshold:.2f}'
     cells = ''.join(f'<td style="text-align:right">{o}</td>' for o in numbers)
-    name = html.escape(label) + (' (none of the kinds)' if label == OTHER else '')
     return (f'<tr><th scope="row" style="text-align:left;font-weight:{"bold" if found else "normal"}">'
-            f'{name}{" ✓" if found else ""}</th>{cells}<td>{_bar_html(prob, threshold)}</td></tr>')
+            f'{html.escape(name)}{" ✓" if found else ""}</th>{cells}<td>{_bar_html(prob, threshold)}</td></tr>')
 
 # %% ../nbs/30_inference.ipynb #fab4ef3c
 def _table(prediction):
@@ -244,7 +261,7 @@ def _table(prediction):
     o, found, left = prediction, prediction.labels, 'style="text-align:left"'
     ranked = sorted(o.probs, key=lambda k: -o.probs[k])
     head = ''.join(f'<th scope="col" {left}>{c}</th>' for c in ('label', 'probability', 'threshold', ''))
-    rows = ''.join(_row(k, o.probs[k], o.thresholds.get(k), k in found) for k in ranked)
+    rows = ''.join(_row(o.name_of(k), o.probs[k], o.thresholds.get(k), k in found) for k in ranked)
     return f'<table><caption {left}>{html.escape(str(o))}</caption><tr>{head}</tr>{rows}</table>'
 
 # %% ../nbs/30_inference.ipynb #74ab5173
@@ -431,7 +448,7 @@ class Classifier:
         if self.card.multi_label: probs = np.exp(-np.logaddexp(0, -logits))
         else: probs = (e := np.exp(logits - logits.max()))/e.sum()
         kept = None if hasattr(picture, 'read') else picture
-        return Prediction(dict(zip(self.labels, probs.tolist())), dict(self.card.thresholds), maps, kept)
+        return Prediction(dict(zip(self.labels, probs.tolist())), dict(self.card.thresholds), maps, kept, self.card.names)
 
     def predict_files(self,
         files:Iterable, # paths (or other pictures), any number of them
