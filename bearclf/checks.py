@@ -17,7 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from .data import labels_below, read_labels_csv
+from .data import labels_below
+from .labels import read_labels_csv
 from .manifest import CREDITS, MANIFEST, aside_of, listed_files, move_recorded, rows_follow, settle
 from .pictures import (DataError, LABELS_CSV, PictureError, is_picture, open_picture, picture_files,
                               picture_size, progress_bar, sha256, shown, threaded, walk)

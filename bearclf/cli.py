@@ -272,7 +272,7 @@ def train(args):
     if args.epochs < 1: raise BearclfError(f'--epochs is {args.epochs}; give 1 or more.')
     if args.folds < 0 or args.folds == 1:
         raise BearclfError(f'--folds is {args.folds}; give 2 or more, or 0 to hold a fifth aside.')
-    check_trainable(read_labels(args.images, args.corrections), single=args.single)
+    check_trainable(read_labels(args.images, args.corrections), args.single, args.images)
     train_model = _trainer()
     with redirect_stdout(sys.stderr), warnings.catch_warnings(): # progress is not the result
         warnings.simplefilter('ignore') # of torch and fastai among themselves

@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from string import Template
 
-from .data import read_labels_csv
+from .labels import read_labels_csv
 from .pictures import DataError, LABELS_CSV, check_writable, picture_files, shown, static, whole_file
 
 # %% ../nbs/12_manifest.ipynb #24a00709
@@ -105,6 +105,7 @@ class Manifest:
         path:str|Path # the folder of the set, made if it does not exist
     ):
         self.path, self.files = Path(path), {}   # {(source, id): the file in which it arrived}
+        self.shas = {}                           # {hash of a file: the first photograph, (source, id), that came as it}
         self.found = defaultdict(dict)           # {(source, search word): {id: file}}
 
     def __enter__(self):
@@ -133,6 +134,7 @@ class Manifest:
     def _enter(self, row):
         if {'file', 'source', 'id'} <= row.keys():
             self.files[row['source'], row['id']] = row['file']
+            self.shas.setdefault(row.get('sha256'), (row['source'], row['id']))
             self.found[row['source'], row.get('query')][row['id']] = row['file']
 
     def add(self,
