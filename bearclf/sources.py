@@ -408,7 +408,10 @@ class Wikimedia(_Service):
 SOURCES = {s.name: s for s in (Flickr, Openverse, INaturalist, Wikimedia)}
 
 # %% ../nbs/13_sources.ipynb #d8aef541
-def _config_file(): return Path(os.environ.get('XDG_CONFIG_HOME') or Path.home()/'.config')/'bearclf'/'config.ini'
+def _config_file():
+    "Where a key may stand, whether the file exists or not; in no home folder, for a user without one."
+    home = os.path.expanduser('~') # stays `~` for one without a home
+    return Path(os.environ.get('XDG_CONFIG_HOME') or f'{home}/.config')/'bearclf'/'config.ini'
 
 # %% ../nbs/13_sources.ipynb #83042985
 def flickr_keys(
