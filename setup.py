@@ -7,7 +7,7 @@ from setuptools import setup
 parser = ConfigParser(delimiters=['='])
 parser.read(Path(__file__).with_name('settings.ini'), encoding='utf-8')
 cfg = parser['DEFAULT']
-train, docs = cfg['train_requirements'].split(), cfg['docs_requirements'].split()
+extras = {name: cfg[f'{name}_requirements'].split() for name in ('train', 'parquet', 'xmp', 'docs')}
 
 # links and pictures of README as seen from PyPI
 readme = re.sub(r'\]\((?!\w+:|#)', f'](https://github.com/{cfg["user"]}/{cfg["repo"]}/raw/main/', Path(__file__).with_name('README.md').read_text(encoding='utf-8'))
@@ -27,7 +27,7 @@ setup(
     package_data={'bearclf': ['models/*.onnx', 'static/*', 'static/site/*', 'py.typed']},
     python_requires='>=' + cfg['min_python'],
     install_requires=cfg['requirements'].split(),
-    extras_require={'train': train, 'docs': docs, 'dev': train + docs + cfg['dev_requirements'].split()},
+    extras_require=extras | {'dev': sum(extras.values(), cfg['dev_requirements'].split())},
     entry_points={'console_scripts': cfg['console_scripts'].split()},
     classifiers=['Programming Language :: Python :: 3', 'Framework :: Jupyter'],
     zip_safe=False,

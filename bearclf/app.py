@@ -15,7 +15,7 @@ from pathlib import Path
 import ipywidgets as widgets
 from IPython.display import HTML, display
 from .inference import Prediction
-from .pictures import BearclfError, KINDS, OTHER, static
+from .pictures import BearclfError, KINDS, OTHER, is_kind, static
 from .reader import MAX_BYTES, MAX_PIXELS, Reader, WHERE, in_words
 
 # %% ../nbs/32_app.ipynb #2a172f66
@@ -47,27 +47,26 @@ def _found(prediction): return [k for k in prediction.labels if k != OTHER]
 # %% ../nbs/32_app.ipynb #7a980171
 def _headline(prediction):
     "The answer in a few words, and a sentence where these words are that nothing was found."
-    kinds = [k for k in prediction.probs if k != OTHER]
+    kinds = [k for k in prediction.probs if is_kind(k)]
     if found := _found(prediction): return in_words(found).capitalize(), ''
     sentence = f'The model looked for {in_words(kinds)}, and is not sure enough of any.'
     if prediction.labels: sentence += ' It takes this for something else.'
     return 'No bear found' if set(kinds) <= set(KINDS) else 'Nothing found', sentence
 
 # %% ../nbs/32_app.ipynb #8241d600
-def _bar(label, prob, threshold, found):
+def _bar(name, prob, threshold, found):
     "A line with the probability of one label."
-    name = 'something else' if label == OTHER else html.escape(label.replace('_', ' '))
     mark = '' if threshold is None else f'<i style="left:{threshold:.1%}"></i>'
     bar = f'<span class="bc-bar" aria-hidden="true"><b style="width:{prob:.1%}"></b>{mark}</span>'
     from_ = '' if threshold is None else f'<span class="bc-hidden">, counts from {threshold:.0%}</span>'
     tick = '<span class="bc-hidden">, found</span>' if found else ''
-    return (f'<li{" class=bc-found" if found else ""}><span>{name}</span>{bar}'
+    return (f'<li{" class=bc-found" if found else ""}><span>{html.escape(name)}</span>{bar}'
             f'<span class="bc-percent">{prob:.0%}</span>{from_}{tick}</li>')
 
 # %% ../nbs/32_app.ipynb #0f67192a
-def _where(label):
+def _where(label, name):
     "The button that shows where in the picture a label is."
-    name = html.escape(label.replace('_', ' '))
+    name = html.escape(name)
     return f'<button type="button" data-where="{html.escape(label)}" aria-pressed="false">Where: {name}</button>'
 
 def _answer_html(seen, prediction):
@@ -75,8 +74,8 @@ def _answer_html(seen, prediction):
     if 'error' in seen: return f'<p class="bc-refused">{html.escape(seen["error"])}</p>'
     head, sentence = _headline(prediction)
     o, found = prediction, prediction.labels
-    bars = ''.join(_bar(k, p, o.thresholds.get(k), k in found) for k,p in o.probs.items())
-    where = ''.join(_where(k) for k in found if k in seen['maps'])
+    bars = ''.join(_bar(o.name_of(k), p, o.thresholds.get(k), k in found) for k,p in o.probs.items())
+    where = ''.join(_where(k, o.name_of(k)) for k in found if k in seen['maps'])
     return (f'<h2>{html.escape(head)}</h2>' + (sentence and f'<p>{html.escape(sentence)}</p>') +
             f'<ul class="bc-bars">{bars}</ul><div class="bc-where">{where}</div>')
 
@@ -106,7 +105,7 @@ class _Card:
         "The answer with thresholds moved by `steps`."
         if self.seen is None: return
         if 'error' not in self.seen:
-            self.prediction = Prediction(self.seen['probs'], moved(self.seen['thresholds'], steps))
+            self.prediction = Prediction(self.seen['probs'], moved(self.seen['thresholds'], steps), names=self.seen['names'])
         self.answer.value = _answer_html(self.seen, self.prediction)
 
     def __str__(self):
@@ -235,7 +234,7 @@ def _example_row(examples, take):
 # %% ../nbs/32_app.ipynb #ca29c64d
 def _whole(labels, entrance, sure, *answers):
     "The page."
-    kinds = html.escape(in_words([k for k in labels if k != OTHER]))
+    kinds = html.escape(in_words([k for k in labels if is_kind(k)]))
     title = f'<h1>Which bears are in your picture?</h1><p>A model looks for {kinds}: one, several, or none.</p>'
     slider = widgets.VBox([sure]).add_class('bc-sure')
     answers = widgets.VBox([slider, *answers]).add_class('bc-answers')

@@ -7,15 +7,20 @@ __all__ = ['predict', 'train', 'verify_images', 'sample', 'info', 'app', 'site',
            'credits_page', 'main']
 
 # %% ../nbs/34_cli.ipynb #cfc199f0
-import argparse, json, os, shlex, sys, warnings
-from contextlib import redirect_stdout
+import argparse, errno, io, json, os, re, shlex, signal, sys, threading, warnings
+from collections import Counter
+from contextlib import closing, contextmanager, nullcontext, redirect_stdout, suppress
+from copy import copy
+from itertools import chain
+from pathlib import Path
 
 from . import __version__
-from .batch import pictures_in, write_csv
+from .batch import Inputs, model_id, rows_of
 from .checks import DEDUPE_DISTANCE, dedupe, verify
 from .data import check_trainable, read_labels
 from .drawn import sample_images
-from .pictures import BearclfError, check_writable
+from .pictures import BearclfError, DataError, OTHER, check_writable, progress_bar, shown
+from .tables import open_table, text_form
 
 # %% ../nbs/34_cli.ipynb #860f286a
 def _command(commands, name, function, summary, example, notes=''):
@@ -28,33 +33,221 @@ def _command(commands, name, function, summary, example, notes=''):
 def _add_model(p):
     p.add_argument('--model', metavar='FILE', help='a model file from `bearclf train` (default: the one that ships)')
 
-# %% ../nbs/34_cli.ipynb #481783bd
+# %% ../nbs/34_cli.ipynb #e625fac8
+def _listed(file):
+    "The paths in a file, or on standard input for `-`: one a line, or separated by NUL as `find -print0` gives them."
+    if file is None: return []
+    try: content = sys.stdin.buffer.read() if file == '-' else Path(file).read_bytes()
+    except OSError as e: raise DataError(f'{shown(file)} can not be read ({e.strerror}).') from None
+    names = content.split(b'\0') if b'\0' in content else content.splitlines()
+    return [os.fsdecode(name) for name in names if name]
+
+# %% ../nbs/34_cli.ipynb #23380220
+def _inputs(args):
+    "What to look at, with the first picture taken, so that a folder without any is told at once."
+    if not (args.paths or args.files_from): raise BearclfError('Give files or folders, or --files-from FILE.')
+    inputs = Inputs([*args.paths, *_listed(args.files_from)], args.exclude, outside=args.sort)
+    files = iter(inputs)
+    return inputs, chain([next(files)], files)
+
+# %% ../nbs/34_cli.ipynb #b7da69f8
+def _threshold(text):
+    "The value of `--threshold`."
+    label, _, number = text.rpartition('=')
+    try: return {label: float(number)} if label else float(number)
+    except ValueError: raise argparse.ArgumentTypeError(f'{text} is neither a number nor LABEL=NUMBER') from None
+
+# %% ../nbs/34_cli.ipynb #e49e97b7
+def _classifier(args):
+    "The model, with the thresholds asked for; of several for a label the last counts."
+    from bearclf.inference import Classifier, choose_thresholds
+    classifier = Classifier(args.model, args.thresholds)
+    for threshold in args.threshold: classifier.card = choose_thresholds(classifier.card, threshold)
+    return classifier
+
+# %% ../nbs/34_cli.ipynb #0c871078
+def _name(file):
+    "A file's name, fit for one line. Bytes that are no UTF-8 stay as they are."
+    return file if all(c.isprintable() or '\udc80' <= c <= '\udcff' for c in file) else ascii(file)
+
+def _line(row):
+    "What is said of a picture: its path, a tab, the labels found."
+    kinds = [label for label in row['labels'] if label != OTHER]
+    probs = ', '.join(f'{label} {row["probs"][label]:.2f}' for label in kinds or row['labels'])
+    found = probs if kinds else f'none ({probs})' if probs else 'none'
+    return f'{_name(row["file"])}\t{found}'
+
+# %% ../nbs/34_cli.ipynb #237d697d
+_ORDERS = re.compile(r'[\x00-\x08\x0b-\x1f\x7f-\x9f]') # what a terminal obeys in place of showing it
+
+class _Teller:
+    "What the shell is told: answers on standard output, the rest on standard error."
+    def __init__(self, args, inputs, labels):
+        self.args, self.inputs = args, inputs
+        self.in_rows = bool(args.csv or args.jsonl or args.parquet)
+        kind = 'csv' if args.csv == '-' else 'jsonl' if args.jsonl == '-' else None
+        head, self.text = text_form(kind, labels) if kind else ('', None if self.in_rows else _line)
+        self.bar = progress_bar(progress=not args.quiet, unit=' pictures')
+        self.counts, self.n, self.complaints = Counter(), 0, 0
+        if head: self.say(head.rstrip())
+        if not self.bar.disable: threading.Thread(target=self._count, daemon=True).start()
+
+    def _count(self):
+        with suppress(DataError): self.bar.total = sum(1 for _ in copy(self.inputs))
+
+    def say(self, text, file=None):
+        file = file or sys.stdout
+        terminal = file is not None and file.isatty()
+        if terminal: text = _ORDERS.sub(lambda c: ascii(c[0])[1:-1], text)
+        if self.bar.disable or not terminal: print(text, file=file, flush=True)
+        else: self.bar.write(text, file=file)
+
+    def complain(self, sentence):
+        self.complaints += 1
+        if not self.in_rows or self.complaints <= 10: self.say(sentence, sys.stderr)
+
+    def row(self, row):
+        self.n += 1
+        self.bar.update()
+        kinds = [label for label in row['labels'] if label != OTHER]
+        self.counts.update(kinds or ['not readable' if row['error'] else 'nothing found'])
+        if row['error']: self.complain(row['error'])
+        if self.text and not (row['error'] and self.text is _line): self.say(self.text(row).rstrip('\r\n'))
+
+# %% ../nbs/34_cli.ipynb #409b8cab
+def _many(n, noun): return f'{n:,} {noun}{"s"*(n != 1)}'
+
+def _summary(teller, table):
+    "What is told at the end, line by line."
+    n, counts, inputs = teller.n, teller.counts, teller.inputs
+    if n > 1 or counts['not readable']:
+        yield f'{_many(n, "picture")}: ' + ', '.join(f'{k} {c:,}' for k, c in counts.most_common() if c) + '.'
+    if teller.in_rows and teller.complaints > 10: yield f'{_many(teller.complaints - 10, "complaint")} more not shown.'
+    if table and table.skipped:
+        yield f'{table.skipped:,} had a row in {shown(table.path)} that holds, and were not looked at again.'
+    if table and table.redone: yield f'{_many(table.redone, "row")} made anew, of files changed or not readable before.'
+    if inputs.passed: yield f'Passed over: {", ".join(_many(c, kind) for kind, c in inputs.passed.most_common())}.'
+    for folder in inputs.empty: yield f'There are no pictures in the folder {shown(folder)}.'
+
+# %% ../nbs/34_cli.ipynb #fa715029
+class _Terminated(KeyboardInterrupt): "SIGTERM, which ends the work as Ctrl-C does."
+
+@contextmanager
+def _terminable():
+    "SIGTERM raises `_Terminated`."
+    def stop(*_): raise _Terminated
+    in_main = threading.current_thread() is threading.main_thread() # only it may be asked
+    before = signal.signal(signal.SIGTERM, stop) if in_main else None
+    try: yield
+    finally:
+        if in_main: signal.signal(signal.SIGTERM, before)
+
+# %% ../nbs/34_cli.ipynb #1fa7e4f7
+def _table(args, classifier, inputs):
+    "The table on disk, or None: to be entered by `with`."
+    if args.parquet == '-': raise BearclfError('Parquet can not be printed; give the name of a file.')
+    for kind in ('csv', 'jsonl', 'parquet'):
+        path = getattr(args, kind)
+        if path and path != '-': return open_table(path, kind, classifier.labels, model_id(classifier), inputs.paths)
+    return nullcontext()
+
+# %% ../nbs/34_cli.ipynb #94c976a6
+def _actions(args, report):
+    "What is done with each row besides telling it: functions of the row and the teller."
+    if args.dry_run and not args.sort: raise BearclfError('--dry-run tells what --sort DEST would do; give it too.')
+    if args.xmp and not args.dry_run:
+        from bearclf.library import add_sidecar, kinds_in, load_exiv2
+        load_exiv2() # or it is told at once
+        yield lambda row, teller: add_sidecar(row['file'], kinds_in(row))
+    if args.sort:
+        if os.path.lexists(args.sort) and not os.path.isdir(args.sort):
+            raise DataError(f'{shown(args.sort)} is no folder; give another name to --sort.')
+        yield lambda row, teller: _sort(row, args, teller)
+    if report: yield lambda row, teller: report.add(row)
+
+# %% ../nbs/34_cli.ipynb #8547c1ff
+def _sort(row, args, teller):
+    "Sort one picture, or say where it would lie."
+    from bearclf.library import sort_picture
+    for to in sort_picture(row, args.sort, args.how, args.dry_run):
+        if args.dry_run: teller.say(f'would {args.how} {_name(row["file"])} to {_name(str(to))}')
+
+# %% ../nbs/34_cli.ipynb #a969b957
+def _report(args, classifier, inputs):
+    "The page to look at, if one is asked for."
+    if not args.html: return None
+    from bearclf.library import Report
+    if args.html in (args.csv, args.jsonl, args.parquet): raise BearclfError('The page and the table need two names.')
+    return Report(args.html, classifier.card.thresholds, inputs.paths)
+
+# %% ../nbs/34_cli.ipynb #9f53b965
+def _look(classifier, files, table, teller, actions):
+    "Classify `files`, and tell, keep and act on what comes."
+    with teller.bar, closing(rows_of(classifier, files, table and table.known)) as rows:
+        for row in rows:
+            if table: table.add(row)
+            teller.row(row)
+            for action in actions:
+                try: action(row, teller)
+                except DataError as e: # of this picture, or of the whole disk
+                    if getattr(e.__cause__, 'errno', None) in (errno.ENOSPC, errno.EDQUOT): raise
+                    teller.complain(str(e))
+    if table: table.finish()
+
+# %% ../nbs/34_cli.ipynb #a485ad6b
 def predict(args):
     "Classify files and folders; 1 if any could not be read."
-    from bearclf.inference import Classifier
-    classifier, failed = Classifier(args.model), 0
-    results = classifier.predict_files(pictures_in(args.paths))
-    if args.csv: return int(write_csv(args.csv, results, classifier.labels) > 0)
-    for r in results:
-        failed += r.error is not None
-        if args.json: print(json.dumps(r.to_dict()))
-        elif r.error: print(r.error, file=sys.stderr)
-        else: print(r.file, r.prediction, sep='\t')
-    return int(failed > 0)
+    classifier = _classifier(args)
+    inputs, files = _inputs(args)
+    report = _report(args, classifier, inputs)
+    actions = [*_actions(args, report)]
+    with _terminable(), _table(args, classifier, inputs) as table:
+        teller = _Teller(args, inputs, classifier.labels)
+        try: _look(classifier, files, table, teller, actions)
+        except KeyboardInterrupt as e:
+            if not table: raise
+            stopped = f'stopped; {shown(table.path)} keeps its rows, and the same command goes on from them'
+            raise type(e)(stopped) from None
+    if report: report.write()
+    if not args.quiet:
+        for line in _summary(teller, table): print(line, file=sys.stderr)
+    return int(teller.complaints > 0)
 
-# %% ../nbs/34_cli.ipynb #b59481b4
+# %% ../nbs/34_cli.ipynb #e692434a
+_PREDICT_NOTES = '''
+One line a picture: its path, a tab, the labels found with their probabilities. A table has
+file, labels, the probability of each label, error; length and time of the file, and the
+model. In a file it is safe row by row: the same command goes on where it was stopped, and
+looks again only at pictures that have changed or could not be read.
+Exit code 1 if a picture could not be read.'''
+
+# %% ../nbs/34_cli.ipynb #cca719f4
 def _predict_args(commands):
     p = _command(commands, 'predict', predict, 'say which kinds of bear are in pictures',
-                 'bearclf predict holiday/ bear.jpg --csv bears.csv',
-                 '\nOne line a picture: its path, a tab, the labels found with their probabilities.'
-                 '\nExit code 1 if a picture could not be read.')
-    p.add_argument('paths', nargs='+', metavar='FILES_OR_FOLDERS',
+                 'bearclf predict holiday/ bear.jpg --csv bears.csv', _PREDICT_NOTES)
+    p.add_argument('paths', nargs='*', metavar='FILES_OR_FOLDERS',
                    help='pictures, or folders that are searched for pictures')
+    p.add_argument('--files-from', metavar='FILE',
+                   help='more of them from a file, one a line or separated by NUL; - is standard input')
+    p.add_argument('--exclude', action='append', default=[], metavar='PATTERN',
+                   help='leave out files and folders of this name, such as thumbs or "*_small.jpg"; may be repeated')
     _add_model(p)
+    p.add_argument('--threshold', action='append', default=[], type=_threshold, metavar='[LABEL=]P',
+                   help='the probability from which on labels, or one label, count; may be repeated')
+    p.add_argument('--thresholds', metavar='NAME', help='a set that the card of the model names, such as "highest F1"')
+    p.add_argument('--xmp', action='store_true', help='add what was found to the keywords in a sidecar beside each '
+                   "picture, for digiKam, darktable...; needs pip install 'bearclf[xmp]'")
+    p.add_argument('--sort', metavar='DEST', help='put pictures into a folder for each label, below DEST')
+    p.add_argument('--how', choices=['copy', 'link', 'move'], default='copy', help='of --sort (default: %(default)s)')
+    p.add_argument('--dry-run', action='store_true', help='only say what --sort would do, and write no sidecar')
+    p.add_argument('--html', metavar='FILE', help='write a page of small pictures by label, the doubtful first')
+    p.add_argument('--quiet', action='store_true', help='no progress bar and no summary')
     output = p.add_mutually_exclusive_group()
-    output.add_argument('--csv', metavar='FILE',
-                        help='write a table: file, labels, the probability of each label, error')
-    output.add_argument('--json', action='store_true', help='print one JSON object a line')
+    output.add_argument('--csv', metavar='FILE', help='write a table; - is standard output')
+    output.add_argument('--jsonl', metavar='FILE', help='write one JSON object a line; - is standard output')
+    output.add_argument('--json', dest='jsonl', action='store_const', const='-', help='the same as --jsonl -')
+    output.add_argument('--parquet', metavar='FILE',
+                        help="write a table in Parquet; needs pip install 'bearclf[parquet]'")
 
 # %% ../nbs/34_cli.ipynb #83131306
 def _trainer():
@@ -80,12 +273,12 @@ def train(args):
     if args.epochs < 1: raise BearclfError(f'--epochs is {args.epochs}; give 1 or more.')
     if args.folds < 0 or args.folds == 1:
         raise BearclfError(f'--folds is {args.folds}; give 2 or more, or 0 to hold a fifth aside.')
-    check_trainable(read_labels(args.images), single=args.single)
+    check_trainable(read_labels(args.images, args.corrections), single=args.single)
     train_model = _trainer()
     with redirect_stdout(sys.stderr), warnings.catch_warnings(): # progress is not the result
         warnings.simplefilter('ignore') # of torch and fastai among themselves
         scores = train_model(args.images, out, arch=args.arch, epochs=args.epochs, single=args.single,
-                             folds=args.folds, command=args.command_line)
+                             folds=args.folds, corrections=args.corrections, command=args.command_line)
     print(scores.round(3).to_string())
     return 130 if Classifier(out).card.stopped_early else 0
 
@@ -104,6 +297,8 @@ def _train_args(commands):
     p.add_argument('--single', action='store_true', help='exactly one label a picture, in place of any number')
     p.add_argument('--folds', type=int, default=0, metavar='K',
                    help='cross-validate K times, then train on all pictures: slower, and a better model')
+    p.add_argument('--corrections', metavar='TABLE',
+                   help='CSV (sha256,labels) of other labels for some pictures, by the hash of their files')
     p.add_argument('--out', default='model.onnx', metavar='MODEL', help='the file to write (default: %(default)s)')
 
 # %% ../nbs/34_cli.ipynb #c9fced52
@@ -277,24 +472,47 @@ def _parser():
     for add_args in _COMMANDS: add_args(commands)
     return parser
 
+# %% ../nbs/34_cli.ipynb #b4dc2ade
+class _Closed(io.TextIOBase):
+    "Standard output where there is none."
+    def write(self, text): raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+# %% ../nbs/34_cli.ipynb #6103fb07
+@contextmanager
+def _stdout():
+    "Standard output, such that no name ends the work, and that what can't be written is told once."
+    before = sys.stdout
+    if before is None: sys.stdout = _Closed()
+    elif hasattr(before, 'reconfigure'):
+        terminal = before.isatty()
+        before.reconfigure(encoding=None if terminal else 'utf-8',
+                           errors='backslashreplace' if terminal else 'surrogateescape')
+    try: yield sys.stdout
+    except OSError:
+        with suppress(OSError, ValueError, AttributeError): # or the interpreter tries again at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), before.fileno())
+        raise
+    finally: sys.stdout = before
+
 # %% ../nbs/34_cli.ipynb #c11c2cf7
 def _exit_code(args):
     "Do what `args` say, as far as it goes: the exit code."
     try:
-        if hasattr(sys.stdout, 'reconfigure'): # a file's name, whatever its bytes
-            sys.stdout.reconfigure(encoding=None if sys.stdout.isatty() else 'utf-8', errors='surrogateescape')
-        code = args.function(args)
-        sys.stdout.flush()
+        with _stdout() as out:
+            code = args.function(args)
+            out.flush()
         return code
     except BearclfError as e:
         print(f'bearclf: {e}', file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print('bearclf: stopped.', file=sys.stderr)
-        return 130
-    except BrokenPipeError: # the reader of our output, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+    except KeyboardInterrupt as e:
+        print(f'bearclf: {e or "stopped"}.', file=sys.stderr)
+        return 143 if isinstance(e, _Terminated) else 130
+    except BrokenPipeError: return 141 # the reader of our output, such as `head`, has seen enough
+    except OSError as e:
+        what = shown(e.filename) if e.filename else 'The output'
+        print(f'bearclf: {what} can not be read or written ({e.strerror or e}).', file=sys.stderr)
+        return 2
 
 # %% ../nbs/34_cli.ipynb #6775bd49
 def main(

@@ -18,7 +18,7 @@ from PIL import Image
 from fastai.vision.all import Learner
 
 from .inference import Classifier
-from .pictures import DataError, OTHER, PictureError, open_picture
+from .pictures import DataError, OTHER, OTHER_BEAR, PictureError, is_kind, open_picture
 
 # %% ../nbs/20_evaluate.ipynb #c2c851b1
 def _average_precision(score, y, w):
@@ -36,6 +36,15 @@ def _label_scores(score, said, y, w):
     return {'precision': tp/n_said, 'recall': tp/n_true, 'F1': 2*tp/(n_said + n_true),
             'AP': _average_precision(score, y, w)}
 
+# %% ../nbs/20_evaluate.ipynb #aa50e8c5
+def _nothing(y, labels):
+    "Which rows of the targets `y` hold neither a kind nor another bear."
+    return ~np.asarray(y, bool)[:, [label != OTHER for label in labels]].any(1)
+
+def _another(y, labels):
+    "Which rows hold another bear, and no kind."
+    return ~_nothing(y, labels) & ~np.asarray(y, bool)[:, [is_kind(label) for label in labels]].any(1)
+
 # %% ../nbs/20_evaluate.ipynb #afb5749c
 def weighted_scores(
     probs:np.ndarray, # (pictures, labels) probabilities, 0 to 1
@@ -45,8 +54,8 @@ def weighted_scores(
     labels:list       # names, in the order of the columns
 )->dict: # {(label, metric): (B,)}
     "Every score of `evaluate`, for each row of weights."
-    bear, res = [i for i,label in enumerate(labels) if label != OTHER], {}
-    none = ~y[:,bear].any(1)
+    bear, res = [is_kind(label) for label in labels], {}
+    none, another = _nothing(y, labels), _another(y, labels)
     with np.errstate(invalid='ignore', divide='ignore'):
         for i,label in enumerate(labels):
             res |= {(label, m): v for m,v in _label_scores(probs[:,i], pred[:,i], y[:,i], w).items()}
@@ -54,6 +63,8 @@ def weighted_scores(
         res['all', 'mAP'] = np.mean(aps or [np.full(len(w), np.nan)], 0)
         res['all', 'exact match'] = w @ (pred == y).all(1) / w.sum(1)
         res['all', 'false bears'] = w @ (none & pred[:,bear].any(1)) / (w @ none)
+        if OTHER_BEAR in labels:
+            res['all', 'other bears called a kind'] = w @ (another & pred[:,bear].any(1)) / (w @ another)
     return res
 
 # %% ../nbs/20_evaluate.ipynb #0ec399a4
@@ -72,11 +83,25 @@ def answers(
 # %% ../nbs/20_evaluate.ipynb #7580f408
 def _rests_on(pred, y, labels):
     "How many pictures each figure rests on."
-    none = (~y[:,[i for i,label in enumerate(labels) if label != OTHER]].any(1)).sum()
-    res = {('all', 'mAP'): len(y), ('all', 'exact match'): len(y), ('all', 'false bears'): none}
+    res = {('all', 'mAP'): len(y), ('all', 'exact match'): len(y), ('all', 'false bears'): _nothing(y, labels).sum(),
+           ('all', 'other bears called a kind'): _another(y, labels).sum()}
     for i,label in enumerate(labels):
         for m in ('precision', 'recall', 'F1', 'AP'): res[label, m] = (pred if m == 'precision' else y)[:,i].sum()
     return res
+
+# %% ../nbs/20_evaluate.ipynb #ba465220
+def _wilson(hits, n):
+    "95 % interval of a share of `hits` in `n`. Wilson, 1927, doi:10.1080/01621459.1927.10502953."
+    z = 1.96
+    mid, half = (hits + z*z/2)/(n + z*z), z*np.sqrt(hits*(n-hits)/n + z*z/4)/(n + z*z)
+    return mid - half, mid + half
+
+# %% ../nbs/20_evaluate.ipynb #2b2684d7
+def _interval(boot, value, n):
+    "95 % of the bootstrap's figures, or, where all of them are `value`, what Wilson says of such a share of `n` pictures."
+    if np.isnan(value): return np.nan, np.nan
+    low, high = np.nanquantile(boot, (.025, .975))
+    return (low, high) if low < high or not n else tuple(max(0., min(1., float(o))) for o in _wilson(value*n, n))
 
 # %% ../nbs/20_evaluate.ipynb #f84b7268
 def evaluate(
@@ -89,7 +114,8 @@ def evaluate(
     seed:int=42, # of the bootstrap
 )->pd.DataFrame: # rows (label, metric); columns value, low, high (95 % interval), n (pictures that it rests on)
     """Precision, recall, F1 and AP of each label; mAP (over the labels that have pictures), exact match and false bears
-    of all. A figure with nothing to rest on is NaN.
+    of all. A figure with nothing to rest on is NaN. Intervals by the bootstrap; where that has no width, by Wilson's
+    formula for `n` pictures.
     `ValueError` when the shapes do not agree. The bootstrap: Efron, 1979, doi:10.1214/aos/1176344552."""
     probs, y, labels = np.asarray(probs, float), np.asarray(targets).astype(bool), list(labels)
     if not probs.shape == y.shape == (len(probs), len(labels)) or not len(probs):
@@ -99,8 +125,7 @@ def evaluate(
     value = weighted_scores(probs, pred, y, np.ones((1, n)), labels)
     draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1/n), size=n_boot).astype(float)
     boot, rests = weighted_scores(probs, pred, y, draws, labels), _rests_on(pred, y, labels)
-    def interval(k, v): return (np.nan, np.nan) if np.isnan(v) else np.nanquantile(boot[k], (.025,.975))
-    rows = {k: (v, *interval(k, v), rests[k]) for k,(v,) in value.items()}
+    rows = {k: (v, *_interval(boot[k], v, rests[k]), rests[k]) for k,(v,) in value.items()}
     return pd.DataFrame.from_dict(rows, orient='index', columns=['value','low','high','n']).pipe(
         lambda df: df.set_axis(pd.MultiIndex.from_tuples(df.index, names=['label','metric'])))
 
@@ -200,7 +225,7 @@ def pair_up(
     side and one above the other by turns. `DataError` if there are not two kinds."""
     files = {}
     for p in pictures:
-        if len(p.labels) == 1 and p.labels[0] != OTHER: files.setdefault(p.labels[0], []).append(p.file)
+        if len(p.labels) == 1 and is_kind(p.labels[0]): files.setdefault(p.labels[0], []).append(p.file)
     if len(files) < 2:
         raise DataError(f'Pairs need pictures of two kinds; there are only {", ".join(files) or "none"}.')
     rng = random.Random(seed)
@@ -305,8 +330,8 @@ def bound_false_bears(
     """For each label the threshold with the highest F1 less a price for each false bear, the lowest price at which at
     most `share` of the pictures without a kind get one: the label that pays least for it becomes stricter."""
     probs, y = np.asarray(probs, float), np.asarray(targets)
-    thresholds, kinds = f1_thresholds(probs, y, labels), [i for i, label in enumerate(labels) if label != OTHER]
-    none = ~y[:, kinds].astype(bool).any(1)
+    thresholds, kinds = f1_thresholds(probs, y, labels), [i for i, label in enumerate(labels) if is_kind(label)]
+    none = _nothing(y, labels)
     options = {i: (*_cuts(probs[:, i], y[:, i]), probs[none, i]) for i in kinds}
     for price in np.geomspace(1e-5, 1, 300):
         if answers(probs[none], labels, thresholds)[:, kinds].any(1).sum() <= math.ceil(share*none.sum()): break
@@ -354,7 +379,7 @@ class Said(NamedTuple):
     @property
     def kinds(self)->np.ndarray: # (labels,) of bool
         "Which labels are kinds."
-        return np.array([label != OTHER for label in self.labels])
+        return np.array([is_kind(label) for label in self.labels])
 
     @property
     def pairs(self)->np.ndarray: # (pictures,) of bool
@@ -412,13 +437,6 @@ def plot_precision_recall(
         ax.grid(alpha=.3)
     axes[0].set_ylabel('precision')
     return axes
-
-# %% ../nbs/20_evaluate.ipynb #ba465220
-def _wilson(hits, n):
-    "95 % interval of a share of `hits` in `n`. Wilson, 1927, doi:10.1080/01621459.1927.10502953."
-    z = 1.96
-    mid, half = (hits + z*z/2)/(n + z*z), z*np.sqrt(hits*(n-hits)/n + z*z/4)/(n + z*z)
-    return mid - half, mid + half
 
 # %% ../nbs/20_evaluate.ipynb #51ea12a5
 def plot_reliability(

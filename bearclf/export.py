@@ -16,7 +16,7 @@ from fastai.vision.all import (AffineCoordTfm, Flatten, IntToFloatTensor, Learne
 
 from . import __version__
 from .evaluate import answers, file_probs
-from .features import ResidualAttention, to_int8, to_onnx
+from .features import Known, ResidualAttention, to_int8, to_onnx
 from .inference import CARD_FORMAT, CARD_KEY, Classifier, parts_of
 from .multilabel import TrainingError, is_single, predictions
 from .pictures import DECODE_SIDE, open_picture, whole_file
@@ -64,6 +64,18 @@ def _folded(norm, layer):
     conv.load_state_dict(dict(weight=(weight*scale)[..., None, None], bias=bias))
     return conv
 
+# %% ../nbs/22_export.ipynb #b36471c3
+class _Beside(torch.nn.Module):
+    "What `layer` makes of features and of what is `known` of them, apart: together they would share one scale of bytes."
+    def __init__(self, known, layer):
+        super().__init__()
+        n, (out, channels) = known.all.weight.shape[1], layer.weight.shape[:2]
+        self.known, conv = known, torch.nn.Conv2d
+        self.first, self.second = conv(n, out, 1), conv(channels - n, out, 1, bias=False)
+        self.first.load_state_dict(dict(weight=layer.weight[:, :n], bias=layer.bias))
+        self.second.load_state_dict(dict(weight=layer.weight[:, n:]))
+    def forward(self, x): return self.first(x) + self.second(self.known.said(x))
+
 # %% ../nbs/22_export.ipynb #89f2708d
 class _Mapped(torch.nn.Module):
     "Logits (pictures, labels), which `pool` makes of the evidence, and the evidence (pictures, labels, rows, columns)."
@@ -84,16 +96,21 @@ def _mapped(model):
     if tuple(map(type, layers)) == kinds: # average, normalisation, linear
         return _Mapped(lambda e: e.mean((2, 3)), body, _folded(*layers[1:]))
     if not isinstance(layers[-1], ResidualAttention): return model
-    _, norm, first, relu, last, attend = layers
-    # maps of every pair of neighbours, of which the logits need every second
-    layers = body, torch.nn.AvgPool2d(2, stride=1), _folded(norm, first), relu, last
-    return _Mapped(lambda e: attend(e[..., ::2, ::2]), *layers)
+    halve, known, norm, first, relu, last, attend = copy.deepcopy(layers)
+    halve.stride, first = 1, _folded(norm, first) # maps of all neighbours, of which the logits need every second
+    if isinstance(known, Known): first = _Beside(known, first)
+    return _Mapped(lambda e: attend(e[..., ::2, ::2]), body, halve, first, relu, last)
 
 # %% ../nbs/22_export.ipynb #fad68143
-def _as_seen(file, resize):
-    "The picture's file, or its parts if `Classifier` looks at it in parts."
-    parts = parts_of(open_picture(file, at_least=DECODE_SIDE), *resize)
-    return parts if len(parts) > 1 else [file]
+def _as_seen(files, resize, folder):
+    "The files; for each that `Classifier` looks at in parts, those parts, written into `folder`."
+    for n, file in enumerate(files):
+        parts = parts_of(open_picture(file, at_least=DECODE_SIDE), *resize)
+        if len(parts) == 1: yield file
+        else:
+            for i, part in enumerate(parts):
+                part.save(seen := Path(folder)/f'{n}-{i}.png') # learner and file read the same pixels
+                yield seen
 
 # %% ../nbs/22_export.ipynb #fbbe8843
 def _check(path, card, files, theirs):
@@ -141,7 +158,7 @@ def export_onnx(
         float_file = Path(d)/'float.onnx'
         to_onnx(model, card['size'], float_file, ['logits', 'evidence'][:1 + isinstance(model, _Mapped)])
         update_card(float_file, **card)
-        held = [o for f in _some(learn.dls.valid_ds, 256) for o in _as_seen(f, card['resize'])]
+        held = [*_as_seen(_some(learn.dls.valid_ds, 128), card['resize'], d)]
         theirs = predictions(learn, held).to_numpy()
         check = _check(float_file, card, held, theirs)
         if check['max_difference'] > 1e-3:

@@ -14,7 +14,7 @@ from pathlib import Path
 from . import pictures
 from .drawn import draw
 from .inference import Classifier
-from .pictures import BearclfError, DECODE_SIDE, OTHER, PictureError, open_picture
+from .pictures import BearclfError, DECODE_SIDE, OTHER, PictureError, open_picture, spoken
 
 # %% ../nbs/32_reader.ipynb #6ace52de
 MAX_BYTES = 20*2**20    # of one upload
@@ -52,14 +52,14 @@ def look(
     kinds = [k for k in answer.probs if k != OTHER and classifier.has_maps]
     maps = {k: _uri(_shade(answer.heatmap(k)), 'PNG') for k in kinds}
     picture.thumbnail((_SIDE, _SIDE))
-    return dict(probs=answer.probs, thresholds=answer.thresholds, picture=_uri(picture, 'JPEG'), maps=maps)
+    return dict(probs=answer.probs, thresholds=answer.thresholds, names=dict(classifier.card.names), picture=_uri(picture, 'JPEG'), maps=maps)
 
 # %% ../nbs/32_reader.ipynb #d843b0d5
 def in_words(
     labels:list # of one at least
-)->str: # such as "black bear, grizzly and teddys"
+)->str: # such as "black bear, grizzly and teddy bear"
     "Labels for people."
-    *most, last = [k.replace('_', ' ') for k in labels]
+    *most, last = [spoken(k) for k in labels]
     return f'{", ".join(most)} and {last}' if most else last
 
 # %% ../nbs/32_reader.ipynb #2f5ed7a6
