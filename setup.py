@@ -6,7 +6,7 @@ from setuptools import setup
 parser = ConfigParser(delimiters=['='])
 parser.read(Path(__file__).with_name('settings.ini'), encoding='utf-8')
 cfg = parser['DEFAULT']
-train = cfg['train_requirements'].split()
+extras = {name: cfg[f'{name}_requirements'].split() for name in ('train', 'parquet', 'xmp', 'docs')}
 
 setup(
     name=cfg['lib_name'],
@@ -20,10 +20,10 @@ setup(
     license='Apache-2.0',
     keywords=cfg['keywords'],
     packages=['bearclf'],
-    package_data={'bearclf': ['models/*.onnx', 'static/*', 'py.typed']},
+    package_data={'bearclf': ['models/*.onnx', 'static/*', 'static/site/*', 'py.typed']},
     python_requires='>=' + cfg['min_python'],
     install_requires=cfg['requirements'].split(),
-    extras_require={'train': train, 'dev': train + cfg['dev_requirements'].split()},
+    extras_require=extras | {'dev': sum(extras.values(), cfg['dev_requirements'].split())},
     entry_points={'console_scripts': cfg['console_scripts'].split()},
     classifiers=['Programming Language :: Python :: 3', 'Framework :: Jupyter'],
     zip_safe=False,

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'OTHER', 'OTHER_BEAR', 'LABELS_CSV', 'MAX_PIXELS', 'DECODE_SIDE', 'is_kind', 'spoken', 'BearclfError',
-           'PictureError', 'DataError', 'shown', 'whole_file', 'check_writable', 'static', 'open_header', 'open_file',
-           'open_picture', 'picture_size', 'folder_entries', 'walk', 'is_picture', 'iter_pictures', 'picture_files',
-           'sha256', 'threaded', 'progress_bar']
+           'PictureError', 'DataError', 'shown', 'beside', 'whole_file', 'check_writable', 'static', 'open_header',
+           'open_file', 'open_picture', 'picture_size', 'folder_entries', 'walk', 'is_picture', 'iter_pictures',
+           'picture_files', 'sha256', 'threaded', 'progress_bar']
 
 # %% ../nbs/10_pictures.ipynb #7ce2424d
 import functools, hashlib, io, os, sys, threading, warnings
@@ -62,6 +62,16 @@ def shown(
     "`name` fit for a one-line message, even if the file system's name for it is not."
     return ''.join(c if c.isprintable() else '?' for c in str(name))
 
+# %% ../nbs/10_pictures.ipynb #c9a9d1b1
+def beside(
+    path:Path, # a file
+    ending:str # of the name
+)->Path: # `.NAME` and the ending; a name near the 255 bytes that file systems allow is cut, and told from others by a hash
+    "A hidden name in the same folder, for what belongs to a file."
+    name, raw = path.name, os.fsencode(path.name)
+    if len(raw) > 180: name = f'{raw[:160].decode("utf-8", "ignore")}~{hashlib.sha256(raw).hexdigest()[:12]}'
+    return path.with_name(f'.{name}{ending}')
+
 # %% ../nbs/10_pictures.ipynb #1b1efd86
 @contextmanager
 def whole_file(
@@ -69,7 +79,7 @@ def whole_file(
 ):
     "A temporary path to write to, which becomes `path` if no error comes. `DataError` where no file can be made."
     path = check_writable(path)
-    part = path.with_name(f'.{path.name[:200]}.{os.getpid()}-{threading.get_ident()}.part')
+    part = beside(path, f'.{os.getpid()}-{threading.get_ident()}.part')
     try:
         yield part
         os.replace(part, path)

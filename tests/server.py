@@ -9,6 +9,12 @@ from urllib.parse import parse_qs, urlsplit
 from oauthlib.oauth1.rfc5849 import signature
 from PIL import Image
 
+from bearclf import pictures
+from bearclf.manifest import read_manifest
+from bearclf.network import Net
+from bearclf.pictures import open_picture, picture_files
+from bearclf.sources import Flickr, INaturalist, Openverse, Wikimedia
+
 CC = 'https://creativecommons.org/licenses'
 FLICKR_LICENCES = {'0': ('All Rights Reserved', ''), '1': ('Attribution-NonCommercial-ShareAlike License', f'{CC}/by-nc-sa/2.0/'),
                    '4': ('Attribution License', f'{CC}/by/2.0/'), '5': ('Attribution-ShareAlike License', f'{CC}/by-sa/2.0/'),
@@ -276,3 +282,24 @@ if __name__ == '__main__': # for the benchmark: a server in a process of its own
     server = Server(n, side, latency)
     print(server.url, flush=True)
     sys.stdin.read()
+
+BASES = {Flickr: 'flickr', Openverse: 'openverse/', INaturalist: 'inaturalist/', Wikimedia: 'commons'}
+
+def net(**kwargs): return Net(**{'allow': ['127.0.0.1'], 'backoff': .01, 'max_bytes': 200_000} | kwargs)
+
+def hasty(fault): return net(timeout=(1, .5), total=1) if fault in ('stall', 'drip', 'huge-by-its-header') else net()
+
+def service(server, kind=Wikimedia, key='good', **kwargs):
+    keys = (key, 'secret') if kind is Flickr else ()
+    return kind(*keys, **{'base': f'{server.url}/{BASES[kind]}', 'net': net(), 'interval': 0} | kwargs)
+
+def rows(dest): return list(read_manifest(dest))
+
+def is_whole(dest):
+    "Every picture below `dest` opens, every one has its line and the hash in it, and nothing else lies there."
+    files = picture_files(dest)
+    known = {dest/r['file']: r for r in rows(dest)}
+    assert sorted(known) == files and len(rows(dest)) == len(known)
+    for f in files: assert known[f]['sha256'] == pictures.sha256(f) and tuple(known[f]['size']) == open_picture(f).size
+    assert not [f for f in dest.rglob('.*') if f.name != '.manifest.jsonl.lock']
+    return files

@@ -1,5 +1,5 @@
 "The page in a real browser (Debian's chromium): uploads of every kind, hostile ones too, two visitors, a phone, the keyboard; and its server."
-import csv, io, json, os, random, shutil, signal, socket, subprocess, sys, time, urllib.error, urllib.request
+import csv, io, json, os, random, signal, socket, subprocess, sys, time, urllib.error, urllib.request
 from pathlib import Path
 
 import nbformat, pillow_heif, psutil, pytest
@@ -7,15 +7,14 @@ from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
 from bearclf.app import _headline, _notebook, moved
-from bearclf.reader import MAX_BYTES, Reader
 from bearclf.drawn import draw
 from bearclf.inference import Classifier
+from bearclf.reader import MAX_BYTES
+from helpers import CHROMIUM, FLAGS, eventually
 from tiny_model import CROP, LABELS, card, tiny_model
 
 ROOT = Path(__file__).parent.parent
 COMMAND = str(Path(sys.executable).with_name('bearclf'))
-CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
-FLAGS = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()
 
 expect.set_options(timeout=30_000) # where all is well nothing waits; a busy machine is no defect of the page
 
@@ -108,12 +107,6 @@ def upload(page, *files):
     chooser.value.set_files([dict(name=n, mimeType='image/jpeg', buffer=c) for n,c in files])
     expect(done).to_have_count(before + len(files))
     return [page.locator('.bc-card').nth(i) for i in range(len(files))]
-
-def eventually(true):
-    deadline = time.time() + 20
-    while not true():
-        assert time.time() < deadline
-        time.sleep(.05)
 
 # Uploads
 
@@ -410,48 +403,3 @@ def test_as_on_binder(binder, visit):
     expect(large).to_contain_text('This file')
 
 # The reader
-
-PATCH = '''
-import os, sys, time
-import bearclf.reader as reader
-if sys.argv[0] == '-c':
-    look, reader.MAX_SECONDS = reader.look, 2
-    def odd(upload, classifier):
-        if upload == b'hang': time.sleep(1000)
-        if upload == b'crash': os.abort()
-        return look(upload, classifier)
-    reader.look = odd
-'''
-
-def test_a_picture_that_hangs_or_kills_its_worker(tmp_path, monkeypatch):
-    (tmp_path/'sitecustomize.py').write_text(PATCH)
-    monkeypatch.setenv('PYTHONPATH', os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get('PYTHONPATH')])]))
-    from concurrent.futures import ThreadPoolExecutor
-    with Reader() as reader, ThreadPoolExecutor() as pool:
-        start = time.time()
-        hangs = pool.submit(reader.ask, b'hang')
-        time.sleep(.2)
-        assert 'probs' in reader.ask(TEDDY_JPEG) and not hangs.done() # the other worker goes on
-        assert 'more than 2 seconds' in hangs.result()['error']
-        assert 'broke down' in reader.ask(b'crash')['error']
-        assert 'probs' in reader.ask(TEDDY_JPEG)
-        for worker in psutil.Process(reader._process.pid).children(recursive=True):
-            if worker.cmdline() == worker.parent().cmdline(): worker.kill() # one with nothing to do
-        eventually(lambda: 'probs' in reader.ask(TEDDY_JPEG))
-        assert 'probs' in reader.ask(TEDDY_JPEG)
-        assert time.time() - start < 60
-
-def test_the_reader_ends_with_the_one_who_started_it(tmp_path):
-    code = 'import os; from bearclf.app import Reader; r = Reader(); print(r._process.pid, flush=True); os.kill(os.getpid(), 9)'
-    out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout
-    for _ in range(100):
-        if not psutil.pid_exists(int(out)) or psutil.Process(int(out)).status() == psutil.STATUS_ZOMBIE: return
-        time.sleep(.1)
-    assert False, 'the reader goes on'
-
-def test_only_who_has_the_key_is_answered():
-    with Reader() as reader:
-        address, key = json.loads(reader.where)
-        stranger = Reader.__new__(Reader)
-        stranger.where = json.dumps([address, '00'*32])
-        assert 'stopped' in stranger.ask()['error'] and 'labels' in reader.ask()

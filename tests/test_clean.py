@@ -1,221 +1,23 @@
 "Cleaning a set: no kill loses a file or a line of labels.csv, undo undoes, and the page in a real browser."
-import hashlib, io, json, multiprocessing, os, random, re, shutil, signal, socket, subprocess, sys, tempfile, time, urllib.error, urllib.request
-from collections import Counter
+import io, os, random, re, shutil, socket, subprocess, sys, tempfile, time, urllib.error, urllib.request
 from pathlib import Path
 
 import nbformat, pytest
 from PIL import Image
 
-from bearclf import checks, clean, drawn, manifest
-from bearclf.checks import dedupe, verify
+from bearclf import clean, manifest
 from bearclf.clean import Cleaner
 from bearclf.data import read_labels
-from bearclf.manifest import follow_moves, read_manifest, record_move
+from bearclf.manifest import follow_moves, read_manifest
 from bearclf.pictures import DataError, picture_files
+from helpers import CHROMIUM, FLAGS, HOSTILE, beside, contents, in_copies_of, kill_at, nothing_lost, tree
 from tiny_model import tiny_model
-
-HOSTILE = '<img src=x onerror=alert(1)> "$x^2$" & \'.jpg'
-
-def contents(*folders):
-    "How often each content lies in `folders`."
-    return Counter(hashlib.sha256(f.read_bytes()).hexdigest() for d in folders for f in d.rglob('*') if f.is_file() and not f.name.startswith(('.', 'labels.csv', 'manifest')))
-
-def beside(root): return root.with_name(root.name + '_set_aside')
-
-def tree(root):
-    "What lies in a set and beside it, and what is said of it."
-    rows = [sorted((d/'labels.csv').read_text().splitlines()) if (d/'labels.csv').exists() else [] for d in (root, beside(root))]
-    return [str(f.relative_to(root.parent)) for d in (root, beside(root)) if d.exists() for f in picture_files(d)], rows, [*follow_moves(read_manifest(root))]
-
-@pytest.fixture
-def root(tmp_path):
-    "A drawn set, two of each kind, with copies and a manifest's line."
-    root = drawn.sample_images(tmp_path/'Bären 熊', n=2)
-    g, two = picture_files(root/'grizzly'), picture_files(root/'two_kinds')
-    Image.open(g[0]).resize((160, 120)).save(root/'grizzly'/'small.jpg')
-    Image.open(two[0]).save(root/'two_kinds'/'copy.png')
-    Image.open(two[0]).resize((200, 150)).save(root/'two_kinds'/'z.webp')
-    with open(root/'labels.csv', 'a') as f: f.write('two_kinds/copy.png,grizzly;black_bear\ntwo_kinds/z.webp,black_bear;grizzly\n')
-    (root/'manifest.jsonl').write_text(json.dumps(dict(file='grizzly/small.jpg', source='test', id='7')) + '\n')
-    return root
 
 # ---- the manifest
 
-def test_moves_are_whole_lines_whatever_came_before(tmp_path):
-    for before in (b'', b'{"file": "a/1.jpg"}\n', b'{"file": "a/1.jpg"}\n{"file": "a/2', b'{"fi'):
-        (tmp_path/'manifest.jsonl').write_bytes(before)
-        record_move(tmp_path, tmp_path/'a'/os.fsdecode(b'\xff 1.jpg'), tmp_path/'b'/'1.jpg', 'by hand')
-        lines = list(read_manifest(tmp_path))
-        assert lines[-1]['file'] == 'a/\udcff 1.jpg' and len(lines) == 1 + before.count(b'\n')
-        assert (tmp_path/'manifest.jsonl').read_bytes().startswith(before[:before.rfind(b'\n') + 1])
-
-def test_a_manifest_that_can_not_be_written(root, monkeypatch):
-    was = tree(root)
-    def full(_): raise OSError(28, 'No space left on device')
-    with monkeypatch.context() as m:
-        m.setattr(os, 'fsync', full)
-        with pytest.raises(DataError, match='No space left') as e: dedupe(root)
-    assert '\n' not in str(e.value) and tree(root) == was  # no move without its line
-    (root/'manifest.jsonl').write_text('{"file": 1\n')
-    with pytest.raises(DataError, match='line 1'): dedupe(root)
-
-def test_a_photograph_is_followed_through_all_its_moves():
-    lines = [dict(file='g/1', id='a'), dict(file='g/1', moved_to='t/1'), dict(file='g/1', id='b'), dict(file='t/1', moved_to='../aside/t/1'), dict(file='x', moved_to='y')]
-    assert follow_moves(lines) == {'../aside/t/1': lines[0], 'g/1': lines[2], 'y': {'file': 'x'}}
-
 # ---- dedupe
 
-def test_dedupe_keeps_the_best_and_loses_nothing(root):
-    was, rows = contents(root), (root/'labels.csv').read_text().splitlines()
-    done = dedupe(root)
-    assert [(c.file.name, c.of.name) for c in done.copies] == [
-        ('small.jpg', 'grizzly-42-0000.jpg'), ('black_bear-grizzly-42-0000.jpg', 'copy.png'), ('z.webp', 'copy.png')]  # the PNG has more bytes
-    assert contents(root, beside(root)) == was and all(c.moved.is_file() and not c.file.exists() for c in done.copies)
-    assert done.ok and 'copies set aside 3' in str(done) and '<td>' in done._repr_html_()
-    assert len(read_labels(root)) == 10 and len(read_labels(beside(root))) == 3
-    assert sorted(rows[1:]) == sorted(r for d in (root, beside(root)) for r in (d/'labels.csv').read_text().splitlines()[1:])
-    assert follow_moves(read_manifest(root))[f'../{beside(root).name}/grizzly/small.jpg']['id'] == '7'
-    state = tree(root)
-    assert dedupe(root).copies == [] and tree(root) == state
-
-def test_copies_put_back_by_hand_have_their_labels_again(root):
-    was = read_labels(root)
-    moved = [(c.file, c.moved) for c in dedupe(root).copies]
-    for file, at in moved[1:]: at.rename(file)       # one stays away
-    moved[0][1].unlink()
-    Cleaner(root)
-    assert [o for o in was if o.file != moved[0][0]] == read_labels(root)
-    assert {*follow_moves(read_manifest(root))} == {f'../{beside(root).name}/grizzly/small.jpg'} | {f'two_kinds/{f.name}' for f, _ in moved[1:]}
-    lines = len([*read_manifest(root)])
-    Cleaner(root)
-    assert len([*read_manifest(root)]) == lines      # said once
-
-def test_one_photograph_under_two_labels_is_left(root):
-    best = picture_files(root/'grizzly')[0]
-    shutil.copy(best, root/'teddys'/'toy.jpg')
-    shutil.copy(best, root/'teddys'/'toy again.jpg')
-    done = dedupe(root)
-    assert [(d.files, d.labels) for d in done.across] == [([best, root/'teddys'/'toy again.jpg'], ['grizzly', 'teddys'])] and not done.ok
-    assert {c.file.name for c in done.copies} >= {'toy.jpg', 'small.jpg'} and dedupe(root).across == done.across
-
-def test_a_chain_is_no_copy():
-    files = [Path(f'/x/{n}') for n in 'abc']
-    looks = {f: checks._Look((100 - i, 100), 9, h) for i, (f, h) in enumerate(zip(files, (0, 0b11111, 0b1111111111)))}
-    copies, across = checks._sort_out(files, looks, lambda f: ('g',), 6)
-    assert copies == [(files[1], files[0])] and across is None  # the third is like the second alone, which went
-    assert checks._sort_out(files, looks, lambda f: (f.name,), 6)[1].files == files
-
-def test_blank_pictures_are_copies_only_if_their_bytes_are_the_same(tmp_path):
-    (tmp_path/'set'/'a').mkdir(parents=True)
-    for n, c in (('1', 'white'), ('2', 'white'), ('3', 'navy')): Image.new('RGB', (200, 200), c).save(tmp_path/'set'/'a'/f'{n}.png')
-    assert [c.file.name for c in dedupe(tmp_path/'set').copies] == ['2.png']
-
-def test_one_file_with_two_names_is_no_copy(tmp_path):
-    (tmp_path/'set'/'a').mkdir(parents=True)
-    drawn.draw(['grizzly'], random.Random(1)).save(tmp_path/'set'/'a'/'z.jpg')
-    (tmp_path/'set'/'a'/'link.jpg').symlink_to(tmp_path/'set'/'a'/'z.jpg')
-    assert dedupe(tmp_path/'set').copies == [] and len(picture_files(tmp_path/'set')) == 2
-
-def test_dedupe_says_what_it_can_not_do(root, tmp_path):
-    picture_files(root/'teddys')[0].write_text('no')
-    done = dedupe(root)
-    assert [t.file.name for t in done.unreadable] == ['teddys-42-0000.jpg'] and done.unreadable[0].file.exists() and not done.ok
-    for bad, kw in ((tmp_path/'nothing', {}), (root, dict(distance=32)), (root, dict(distance=-1))):
-        with pytest.raises(DataError) as e: dedupe(bad, **kw)
-        assert str(e.value).endswith('.') and '\n' not in str(e.value)
-
-def test_dedupe_never_overwrites(root):
-    (beside(root)/'grizzly').mkdir(parents=True)
-    (beside(root)/'grizzly'/'small.jpg').write_text('mine')
-    assert dedupe(root).copies[0].moved.name == 'small (2).jpg' and (beside(root)/'grizzly'/'small.jpg').read_text() == 'mine'
-
-def test_dedupe_goes_on_where_it_can_not_move(root):
-    was = contents(root)
-    beside(root).write_text('a file in the way')
-    done = dedupe(root)
-    assert [c.moved for c in done.copies] == [None]*3 and not done.ok and 'could not be moved' in str(done)
-    assert contents(root) == was and set(follow_moves(read_manifest(root))) == {'grizzly/small.jpg'} | {f'two_kinds/{n}' for n in ('z.webp', 'black_bear-grizzly-42-0000.jpg')}
-    beside(root).unlink()
-    assert dedupe(root).ok
-
-def test_ten_thousand_of_the_same_are_not_compared_with_each_other():
-    looks = {Path(f'/x/{i:05}'): checks._Look((9, 9), 9, i % 3) for i in range(10_000)}
-    calls = []
-    real, checks._near_pairs = checks._near_pairs, lambda hashes, d: calls.append(len(hashes)) or real(hashes, d)
-    try: [group] = checks.alike(looks, 6)
-    finally: checks._near_pairs = real
-    assert calls == [3] and len(group) == 10_000
-
-def test_the_command(root):
-    shutil.copy(picture_files(root/'grizzly')[0], root/'teddys'/'toy.jpg')
-    run = lambda *a: subprocess.run([Path(sys.executable).with_name('bearclf'), 'dedupe', *map(str, a)], capture_output=True, text=True)
-    r = run(root)
-    assert r.returncode == 1 and 'copies set aside 3' in r.stdout and 'labels: grizzly, teddys' in r.stdout and r.stderr == ''
-    (root/'teddys'/'toy.jpg').unlink()
-    r = run(root, '--distance', 4)
-    assert r.returncode == 0 and 'copies set aside 0' in r.stdout
-    assert 'example:\n  bearclf dedupe' in run('--help').stdout
-    for bad in ((root/'gone',), (root, '--distance', 64)):
-        r = run(*bad)
-        assert r.returncode == 2 and r.stdout == '' and len(r.stderr.splitlines()) == 1
-
 # ---- killed at every moment
-
-def kill_at(moment, work):
-    "Do `work` in a process which SIGKILL ends at its `moment`th write to the disk, before or after; was it killed?"
-    def child():
-        left = iter(range(moment - 1, -1, -1))
-        def tick(): next(left) or os.kill(os.getpid(), signal.SIGKILL)
-        def deadly(f):
-            def g(*args, **kwargs):
-                tick()
-                res = f(*args, **kwargs)
-                tick()
-                return res
-            return g
-        for name in ('replace', 'fsync', 'open', 'unlink', 'mkdir'): setattr(os, name, deadly(getattr(os, name)))
-        work()
-    p = multiprocessing.get_context('fork').Process(target=child)
-    p.start()
-    p.join()
-    assert p.exitcode in (0, -signal.SIGKILL)
-    return p.exitcode != 0
-
-def in_copies_of(root):
-    "Fresh copies of the set, without end."
-    was = root.with_name('was')
-    shutil.copytree(root, was)
-    while True:
-        for d in (root, beside(root)): shutil.rmtree(d, ignore_errors=True)
-        yield shutil.copytree(was, root)
-
-def nothing_lost(root, was):
-    now = contents(root, *([beside(root)] if beside(root).exists() else []))
-    empty = hashlib.sha256(b'').hexdigest()  # a name that `move_file` had taken
-    assert now - Counter({empty: 1}) == was and now[empty] <= 1
-    assert [json.loads(line)['file'] for line in (root/'manifest.jsonl').read_text().splitlines()]
-
-def killed_at_every_moment(root, work):
-    was, copies = contents(root), in_copies_of(root)
-    next(copies)
-    work(root)
-    want, moment = tree(root), 0
-    while True:
-        next(copies)
-        moment += 1
-        killed = kill_at(moment, lambda: work(root))
-        nothing_lost(root, was)
-        work(root)
-        assert tree(root) == want and contents(root, beside(root)) == was, f'killed at {moment}'
-        if not killed: break
-    assert moment > 20
-
-def test_dedupe_killed_at_every_moment(root): killed_at_every_moment(root, dedupe)
-
-def test_verify_killed_at_every_moment(root):
-    picture_files(root/'two_kinds')[0].write_text('no')
-    Image.new('RGB', (50, 50)).save(root/'grizzly'/'small.jpg')
-    killed_at_every_moment(root, verify)
 
 def test_cleaning_killed_at_every_moment(root):
     def work():
@@ -362,9 +164,6 @@ def test_a_broken_picture_is_shown_as_such(root):
     (root/'other'/'broken.jpg').write_text('no')
     assert 'can not be read' in clean._Page(Cleaner(root), 3).cards[0].figure.value
 
-CHROMIUM = '/usr/bin/chromium'
-FLAGS = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()
-
 @pytest.fixture
 def served(root):
     "The address of a notebook with the page, served by Voila."
@@ -395,7 +194,7 @@ def served(root):
 @pytest.fixture
 def browser(request):
     "A page of Debian's Chromium. No error may be said in its console; of a test that fails a screenshot is left."
-    if not Path(CHROMIUM).exists(): pytest.skip(f'{CHROMIUM} is not installed')
+    if not CHROMIUM: pytest.skip('chromium is not installed')
     from playwright.sync_api import sync_playwright
     with sync_playwright() as p:
         chromium = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)

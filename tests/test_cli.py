@@ -1,5 +1,5 @@
 "The `bearclf` command, as a shell runs it: exit codes, what goes where, bad folders before any work, Ctrl-C."
-import csv, json, os, shutil, signal, subprocess, sys
+import csv, fcntl, json, os, pty, re, shlex, shutil, signal, struct, subprocess, sys, termios
 from pathlib import Path
 
 import pytest
@@ -36,7 +36,8 @@ def test_predict_gives_a_line_a_picture(drawn):
     files = [p.file for p in read_labels(drawn)]
     r = bearclf('predict', drawn)
     lines = [line.split('\t') for line in r.stdout.splitlines()]
-    assert r.returncode == 0 and r.stderr == ''
+    assert r.returncode == 0 and r.stderr.startswith(f'{len(files)} pictures: ') and r.stderr.count('\n') == 1
+    assert bearclf('predict', drawn, '--quiet').stderr == ''
     assert sorted(Path(f) for f,_ in lines) == sorted(files)
     assert dict(lines)[str(files[0])] == str(Classifier().predict(files[0]))
 
@@ -148,6 +149,112 @@ def test_runs_as_a_module():
 def test_a_table_replaces_no_picture_and_no_model(tmp_path):
     pictures = sorted(sample_images(tmp_path/'drawn', n=2).glob('teddys/*.jpg'))
     before = pictures[0].read_bytes()
-    said = subprocess.run([sys.executable, '-m', 'bearclf', 'predict', '--csv', *map(str, pictures)], capture_output=True, text=True)
-    assert said.returncode == 2 and 'name of a picture' in said.stderr and len(said.stderr.splitlines()) == 1
+    assert 'name of a picture' in complaint(bearclf('predict', '--csv', *pictures))
     assert pictures[0].read_bytes() == before
+
+@pytest.fixture
+def mixed(drawn, tmp_path):
+    "A folder with all that is not a plain picture in it."
+    root = tmp_path/'mixed'
+    shutil.copytree(drawn/'teddys', root/'grizzly?')
+    shutil.copy(next((drawn/'teddys').glob('*.jpg')), root/'new\nline\x1b[2J.jpg')
+    for name in ('IMG_1.CR2', 'IMG_2.nef', 'book.pdf', 'film.MOV', 'notes.txt'): (root/name).touch()
+    (root/'empty.jpg').touch()
+    return root
+
+def at_terminal(*args):
+    "What a terminal gets of a command, as text."
+    here, there = pty.openpty()
+    fcntl.ioctl(there, termios.TIOCSWINSZ, struct.pack('4H', 40, 200, 0, 0))
+    p = subprocess.Popen([COMMAND, *map(str, args)], stdin=there, stdout=there, stderr=there)
+    os.close(there)
+    said = b''
+    try:
+        while some := os.read(here, 65536): said += some
+    except OSError: pass # all is said
+    p.wait()
+    os.close(here)
+    return said.decode()
+
+def test_the_bar_garbles_no_answer(mixed):
+    said = at_terminal('predict', mixed)
+    piped = bearclf('predict', mixed)
+    assert '100%' in said and '8/8' in said
+    lines = {re.split('\r', line.rstrip('\r').replace('\x1b[A', ''))[-1] for line in said.split('\n')}
+    assert {*piped.stdout.splitlines(), *piped.stderr.splitlines()} <= lines
+    assert '\x1b[2J' not in said and '\x1b[2J' not in at_terminal('predict', mixed, '--csv', '-')
+
+def test_the_summary_names_what_was_passed_over(mixed, tmp_path):
+    (tmp_path/'none').mkdir()
+    r = bearclf('predict', mixed, tmp_path/'none')
+    assert r.returncode == 1
+    complained, counts, passed, empty = r.stderr.splitlines()
+    assert 'empty.jpg is empty' in complained and counts.startswith('8 pictures: ') and 'not readable 1' in counts
+    assert all(kind in passed for kind in ('2 RAW files', '1 PDF', '1 film')) and 'no pictures in the folder' in empty
+    assert len(bearclf('predict', mixed, '--quiet').stderr.splitlines()) == 1
+
+def test_with_a_table_complaints_are_heard(tmp_path):
+    for i in range(12): (tmp_path/f'{i}.jpg').touch()
+    said = bearclf('predict', tmp_path, '--csv', tmp_path/'out.csv').stderr.splitlines()
+    assert sum('is empty' in line for line in said) == 10 and any('2 complaints more' in line for line in said)
+    said = bearclf('predict', tmp_path).stderr.splitlines()
+    assert sum('is empty' in line for line in said) == 12
+
+def test_a_line_names_only_what_was_found(drawn, tmp_path):
+    picture = shutil.copy(next((drawn/'other').glob('*.jpg')), tmp_path/'a.jpg')
+    line = bearclf('predict', picture, '--threshold', 1).stdout
+    assert line == f'{picture}\tnone\n'
+
+def test_a_pipe_gets_the_first_line_at_once(drawn):
+    p = subprocess.Popen([COMMAND, 'predict', *[str(f) for f in sorted(drawn.rglob('*.jpg'))]], stdout=subprocess.PIPE,
+                         stderr=subprocess.DEVNULL, env=os.environ | {'PYTHONUNBUFFERED': ''})
+    first = p.stdout.readline()
+    p.send_signal(signal.SIGSTOP)
+    os.set_blocking(p.stdout.fileno(), False)
+    rest = p.stdout.read() or b''
+    p.send_signal(signal.SIGCONT)
+    p.kill(); p.wait()
+    assert b'\t' in first and rest.count(b'\n') < 29 # before all were done
+
+@pytest.mark.parametrize('separator', ['\n', '\0', '\r\n'])
+def test_files_from_a_list(drawn, tmp_path, separator):
+    files = sorted(map(str, drawn.glob('teddys/*.jpg')))
+    (tmp_path/'list').write_text(separator.join(files), newline='')
+    for r in (bearclf('predict', '--files-from', tmp_path/'list'), bearclf('predict', '--files-from', '-', input=separator.join(files))):
+        assert r.returncode == 0 and [line.split('\t')[0] for line in r.stdout.splitlines()] == files
+    assert 'gone' in complaint(bearclf('predict', '--files-from', tmp_path/'gone'))
+    assert '--files-from' in complaint(bearclf('predict'))
+
+def test_tables_on_standard_output(drawn, tmp_path):
+    for kind, read in dict(csv=lambda t: [*csv.DictReader(t.splitlines())], jsonl=lambda t: [*map(json.loads, t.splitlines())]).items():
+        bearclf('predict', drawn/'teddys', f'--{kind}', tmp_path/f'out.{kind}')
+        with open(tmp_path/f'out.{kind}', newline='') as f: written = f.read()
+        assert read(bearclf('predict', drawn/'teddys', f'--{kind}', '-').stdout) == read(written)
+    assert bearclf('predict', drawn/'teddys', '--json').stdout == bearclf('predict', drawn/'teddys', '--jsonl', '-').stdout
+    assert 'name of a file' in complaint(bearclf('predict', drawn/'teddys', '--parquet', '-'))
+
+def test_thresholds(drawn):
+    def found(*args): return [json.loads(line)['labels'] for line in bearclf('predict', drawn, '--json', *args).stdout.splitlines()]
+    card = Classifier().card
+    probs = [json.loads(line)['probs'] for line in bearclf('predict', drawn, '--json').stdout.splitlines()]
+    def expected(thresholds): return [{k for k, p in ps.items() if p >= thresholds[k]} - {'other'} for ps in probs]
+    def kinds(labels): return [{*some} - {'other'} for some in labels]
+    assert kinds(found('--threshold', '0.3', '--threshold', 'teddys=0.9')) == expected(dict.fromkeys(card.labels, .3) | dict(teddys=.9))
+    assert kinds(found('--thresholds', 'highest F1')) == expected(card.threshold_sets['highest F1'])
+    assert 'highest F1' in complaint(bearclf('predict', drawn, '--thresholds', 'best'))
+    assert 'panda' in complaint(bearclf('predict', drawn, '--threshold', 'panda=0.2'))
+    assert '--threshold' in bearclf('predict', drawn, '--threshold', 'much').stderr
+
+def test_output_that_fails_is_a_sentence(drawn):
+    picture = next((drawn/'teddys').glob('*.jpg'))
+    for args in (['predict', picture], ['info']):
+        for where in ('> /dev/full', '>&-'):
+            said = subprocess.run(f'{shlex.join([COMMAND, *map(str, args)])} {where}', shell=True, capture_output=True, text=True)
+            assert said.returncode == 2 and len(said.stderr.splitlines()) == 1 and 'can not be' in said.stderr, (args, where)
+
+def test_a_terminal_that_lacks_a_letter(drawn, tmp_path):
+    shutil.copy(next((drawn/'teddys').glob('*.jpg')), tmp_path/'くま.jpg')
+    os.environ['PYTHONIOENCODING'] = 'ascii'
+    try: said = at_terminal('predict', tmp_path, '--quiet')
+    finally: del os.environ['PYTHONIOENCODING']
+    assert r'\u304f\u307e.jpg' in said and 'teddys' in said

@@ -1,30 +1,26 @@
 "What the notebook 30_inference is the wrong place for: every kind of picture, bad files, threads, start-up."
-import gc, io, json, math, os, subprocess, sys, threading, time, warnings, zlib
+import gc, io, json, math, os, pickle, subprocess, sys, threading, time, warnings, zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
-import numpy as np
-import pytest
+import numpy as np, pytest
 from PIL import Image
-from tiny_model import CROP, LABELS, SIDE, card, logits, tiny_model
 
 from bearclf.data import images_path
 from bearclf.drawn import sample_images
-from bearclf.pictures import BearclfError, DECODE_SIDE, DataError, PictureError, open_picture, picture_files
 from bearclf.inference import Card, Classifier, MODEL, ModelError, Prediction, Result, _cores
+from bearclf.pictures import BearclfError, DECODE_SIDE, DataError, PictureError, open_picture, picture_files
+from tiny_model import CROP, LABELS, SIDE, card, logits, tiny_model
 
 CORNERS = dict(top_left=(0, 0), top_right=(1, 0), bottom_left=(0, 1), bottom_right=(1, 1))
-
 
 @pytest.fixture(scope='session')
 def model(tmp_path_factory): return tiny_model(tmp_path_factory.mktemp('model')/'tiny.onnx')
 
-
 @pytest.fixture(scope='session')
 def clf(model): return Classifier(model)
-
 
 def picture(corner='top_left', colour=(255, 255, 255), ground=(40, 40, 40), size=(96, 80)):
     "A picture of `ground` with one quarter of `colour`."
@@ -34,12 +30,10 @@ def picture(corner='top_left', colour=(255, 255, 255), ground=(40, 40, 40), size
     im.paste(colour, (x*w, y*h, x*w+w, y*h+h))
     return im
 
-
 def saved(im, format, **kwargs):
     f = io.BytesIO()
     im.save(f, format, **kwargs)
     return f.getvalue()
-
 
 # ---- the answer ----
 
@@ -57,14 +51,12 @@ def test_values(clf):
     np.testing.assert_allclose([res.probs[k] for k in LABELS], expected, atol=1e-4)
     assert list(res.probs) == LABELS  # the model's order; `labels` are ranked
 
-
 def test_height_and_width_are_not_mixed_up(tmp_path):
     "resize and size are (height, width): the network here takes a square out of a picture squashed to be wide."
     clf = Classifier(tiny_model(tmp_path/'m.onnx', card(resize=[CROP, 2*CROP])))
     im = Image.new('RGB', (4*CROP, 2*CROP))
     im.paste((255, 255, 255), (2*CROP, 0, 3*CROP, CROP))  # the top right of the middle
     assert clf.predict(im).labels == ['top_right']
-
 
 def test_thresholds_decide(tmp_path):
     im = picture('top_right', (90, 90, 90))
@@ -73,12 +65,10 @@ def test_thresholds_decide(tmp_path):
                  for t in (1e-6, -1e-6))
     assert low.predict(im).labels == ['top_right'] and high.predict(im).labels == []
 
-
 def test_several_labels(clf):
     im = picture('top_left', (255, 0, 0), ground=(90, 0, 0))
     assert set(clf.predict(im).labels) == {'red', 'top_left'}
     assert clf.predict(Image.new('RGB', (50, 50), 'grey')).labels == []
-
 
 def test_single_label(tmp_path):
     clf = Classifier(tiny_model(tmp_path/'s.onnx', card(multi_label=False, thresholds=None)))
@@ -87,7 +77,6 @@ def test_single_label(tmp_path):
     np.testing.assert_allclose([res.probs[k] for k in LABELS], np.exp(z-z.max())/np.exp(z-z.max()).sum(), atol=1e-5)
     assert res.labels == ['bottom_left'] and res.thresholds == {} and math.isclose(sum(res.probs.values()), 1)
     assert len(clf.predict(Image.new('RGB', (50, 50), 'grey')).labels) == 1
-
 
 def test_huge_logits_give_probabilities(tmp_path):
     "No overflow, no warning, in either head."
@@ -98,10 +87,8 @@ def test_huge_logits_give_probabilities(tmp_path):
             single = Classifier(tiny_model(tmp_path/'s.onnx', card(multi_label=False), bias=bias)).predict(Image.new('RGB', (9, 9)))
             assert all(abs(p - 1/6) < 1e-6 for p in single.probs.values())
 
-
 def test_not_a_number_is_no_answer(tmp_path):
     with pytest.raises(ModelError, match='no numbers'): Classifier(tiny_model(tmp_path/'nan.onnx', bias=math.nan)).predict(picture())
-
 
 def test_prediction():
     p = Prediction({'teddys': .999, 'grizzly': .62, 'other': .3}, {'teddys': .5, 'grizzly': .6, 'other': .5})
@@ -114,14 +101,12 @@ def test_prediction():
     assert json.loads(json.dumps(p.to_dict())) == {'labels': ['teddys', 'grizzly'], 'probs': p.probs, 'thresholds': p.thresholds}
     with pytest.raises(AttributeError): p.probs = {}
 
-
 def test_html_is_escaped_and_readable():
     evil = '<img src=x onerror=alert(1)>'
     page = Prediction({evil: .9, 'a&b"': .2}, {evil: .25, 'a&b"': .5})._repr_html_()
     assert '<img' not in page and '&lt;img' in page and 'a&amp;b' in page
     assert 'left:25%' in page and 'width:90%' in page and '>0.90<' in page and '>0.25<' in page  # the bar, its mark, and both in words
     assert page.count('scope="row"') == 2 and '<caption' in page
-
 
 def test_preprocessing_equals_training(tmp_path):
     "What the network sees here is what it sees on fastai's validation path: drawn pictures, a rotated and a large one, others by BEARCLF_DATA."
@@ -143,7 +128,6 @@ def test_preprocessing_equals_training(tmp_path):
     assert len(seen) == len(files)
     for f, x in zip(files, seen): np.testing.assert_allclose(clf.preprocess(f)[0], x, atol=1e-6, err_msg=str(f))
 
-
 # ---- every kind of picture ----
 
 @pytest.mark.parametrize('orientation', range(1, 9))
@@ -163,7 +147,6 @@ def test_exif_rotation(clf, orientation, format):
     for k, p in clf.predict(upright).probs.items(): assert abs(res.probs[k]-p) < .05
     if orientation != 1:  # the test can fail: the picture as stored gives another answer
         assert 'top_right' not in clf.predict(stored).labels or stored.size != upright.size or orientation in (5, 8)
-
 
 def _kinds():
     red = picture('bottom_right', (255, 0, 0), ground=(90, 0, 0))
@@ -193,7 +176,6 @@ def _kinds():
         'AVIF': (saved(red, 'AVIF', quality=95), {'red', 'bottom_right'}),
     }
 
-
 @pytest.mark.parametrize('kind', _kinds())
 def test_formats(clf, tmp_path, kind):
     data, expected = _kinds()[kind]
@@ -207,14 +189,12 @@ def test_formats(clf, tmp_path, kind):
     (tmp_path/'no suffix').write_bytes(data)  # the content decides
     assert clf.predict(tmp_path/'no suffix') == clf.predict(data)
 
-
 def test_heic(clf, tmp_path):
     heif = pytest.importorskip('pillow_heif')
     im = picture('bottom_left', (255, 0, 0), ground=(90, 0, 0), size=(128, 128))
     heif.from_pillow(im).save(tmp_path/'phone.heic', quality=95)
     assert set(clf.predict(tmp_path/'phone.heic').labels) == {'red', 'bottom_left'}
     assert [set(r.prediction.labels) for r in clf.predict_folder(tmp_path)] == [{'red', 'bottom_left'}]
-
 
 def test_tiny_and_very_large(clf, tmp_path):
     assert clf.predict(Image.new('RGB', (1, 1), 'red')).labels == ['red']
@@ -223,7 +203,6 @@ def test_tiny_and_very_large(clf, tmp_path):
     big = picture('top_right', (255, 0, 0), ground=(90, 0, 0), size=(10000, 8000))
     big.save(tmp_path/'big.jpg', quality=50)
     assert set(clf.predict(tmp_path/'big.jpg').labels) == {'red', 'top_right'}
-
 
 def test_every_source_gives_the_same(clf, tmp_path):
     im = Image.effect_noise((90, 70), 80).convert('RGB')
@@ -234,7 +213,6 @@ def test_every_source_gives_the_same(clf, tmp_path):
         for same in (tmp_path/'a.png', str(tmp_path/'a.png'), (tmp_path/'a.png').read_bytes(), f, a, a/255, (a/255).astype(np.float32)):
             assert clf.predict(same) == expected
     assert clf.predict(a[::-1]) != expected
-
 
 def test_path_with_spaces_and_other_letters(model, tmp_path):
     folder = tmp_path/'Bären und Мишки 熊'/'a b'
@@ -247,14 +225,12 @@ def test_path_with_spaces_and_other_letters(model, tmp_path):
     assert [r.prediction.labels for r in clf.predict_folder(folder.parent)] == [['top_left']]
     with pytest.raises(PictureError, match='ours à la mer.png'): clf.predict(folder/'ours à la mer.png')
 
-
 @pytest.mark.skipif(sys.platform != 'linux', reason='file names are bytes on Linux')
 def test_name_that_is_no_text(clf, tmp_path):
     os.makedirs(os.fsencode(tmp_path)+b'/b\xff')
     with open(os.fsencode(tmp_path)+b'/b\xff/\xe9.png', 'wb') as f: f.write(saved(picture('top_left'), 'PNG'))
     (res,) = clf.predict_folder(tmp_path)
     assert res.prediction.labels == ['top_left']
-
 
 # ---- bad pictures ----
 
@@ -267,17 +243,14 @@ def bomb(side=30_000):
     body = b''.join(z.compress(row) for _ in range(side)) + z.flush()
     return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', head) + chunk(b'IDAT', body) + chunk(b'IEND', b'')
 
-
 def test_bomb_is_a_real_picture():
     im = Image.open(io.BytesIO(bomb(64)))
     im.load()
     assert im.size == (64, 64)
 
-
 BAD = {'missing': (None, 'does not exist'), 'empty': (b'', 'is empty'), 'text': (b'Dear all, see the picture.', 'not a picture'),
        'cut': (saved(Image.effect_noise((300, 300), 80), 'JPEG')[:5000], 'cut short'), 'bomb': (bomb(), 'limit'),
        'short': (saved(picture(), 'PNG')[:60], 'cut short')}
-
 
 @pytest.mark.parametrize('kind', BAD)
 def test_bad_pictures(clf, tmp_path, kind):
@@ -294,10 +267,8 @@ def test_bad_pictures(clf, tmp_path, kind):
     if data: # the same from memory
         with pytest.raises(PictureError, match=words): clf.predict(data)
 
-
 def test_folder_is_no_picture(clf, tmp_path):
     with pytest.raises(PictureError, match='is a folder'): clf.predict(tmp_path)
-
 
 @pytest.mark.parametrize('thing', [None, 7, object(), np.zeros((2, 2, 7), np.uint8), np.zeros((0, 4, 3), np.uint8), np.full((4, 4, 3), 2.),
                                    np.zeros((4, 4), np.int64)], ids=str)
@@ -305,7 +276,6 @@ def test_things_that_are_no_picture(clf, thing):
     with pytest.raises(PictureError): clf.predict(thing)
     (res,) = clf.predict_files([thing])
     assert res.prediction is None and res.error
-
 
 # ---- many pictures ----
 
@@ -316,7 +286,6 @@ def folder(tmp_path):
     (tmp_path/'drawn'/'grizzly'/'0.jpg').write_text('none')
     return tmp_path/'drawn'
 
-
 def test_folder_equals_single_pictures(clf, folder):
     results = list(clf.predict_folder(folder))
     files = sorted(f for f in folder.rglob('*') if f.suffix in ('.jpg', '.png'))
@@ -326,7 +295,6 @@ def test_folder_equals_single_pictures(clf, folder):
         if not r.error: assert r.prediction == clf.predict(r.file)
     assert len({tuple(r.prediction.probs.values()) for r in results if not r.error}) > 20  # they differ, so the order is tested
 
-
 def test_folder_without_pictures(clf, tmp_path):
     (tmp_path/'notes.txt').write_text('no picture')
     with pytest.raises(DataError, match='no pictures') as e: clf.predict_folder(tmp_path)
@@ -335,11 +303,9 @@ def test_folder_without_pictures(clf, tmp_path):
     with pytest.raises(DataError, match='is a file'): clf.predict_folder(tmp_path/'notes.txt')
     assert list(clf.predict_files([])) == []
 
-
 def test_one_path_is_not_many(clf, tmp_path):
     for one in ('bear.jpg', tmp_path, b'bytes'):
         with pytest.raises(TypeError, match='predict'): clf.predict_files(one)
-
 
 def test_file_that_vanishes_during_the_run(clf, tmp_path):
     files = [tmp_path/f'{i:03}.png' for i in range(60)]
@@ -352,9 +318,7 @@ def test_file_that_vanishes_during_the_run(clf, tmp_path):
     assert [r.file for r in results if r.error] == [files[50]] and 'does not exist' in results[50].error
     assert all(r.prediction.labels == ['top_right'] for r in results if not r.error)
 
-
 def _threads(): return [t for t in threading.enumerate() if t.name.startswith('bearclf')]
-
 
 def test_endless_stream_and_early_end(clf):
     "No more is begun than a few pictures for each core, and leaving the loop ends the threads."
@@ -372,7 +336,6 @@ def test_endless_stream_and_early_end(clf):
     gc.collect()
     assert not _threads()
 
-
 def test_error_of_the_caller_ends_the_threads(clf):
     def files():
         yield picture('top_left')
@@ -380,7 +343,6 @@ def test_error_of_the_caller_ends_the_threads(clf):
     with pytest.raises(RuntimeError, match='broke off'): list(clf.predict_files(files()))
     gc.collect()
     assert not _threads()
-
 
 def test_memory_is_bounded(clf):
     "20,000 results and nothing kept: the peak of Python's own memory does not grow with the number of pictures."
@@ -395,14 +357,12 @@ def test_memory_is_bounded(clf):
     peak(50)
     assert peak(2000) < 2*peak(100) + 100_000
 
-
 def test_threads_may_share_a_classifier(clf):
     ims = [picture(c, colour) for c in CORNERS for colour in ((255, 255, 255), (255, 0, 0), (0, 255, 0))]
     alone = [clf.predict(im) for im in ims]
     assert len({tuple(p.labels) for p in alone}) > 4
     with ThreadPoolExecutor(16) as ex: together = list(ex.map(clf.predict, ims*20))
     assert together == alone*20
-
 
 def test_no_more_threads_in_the_network_than_cores(model):
     "Each would take its own memory, and none would be faster."
@@ -420,7 +380,6 @@ def test_no_more_threads_in_the_network_than_cores(model):
     with ThreadPoolExecutor(_cores()+8) as ex: list(ex.map(clf.predict, [picture()]*40))
     assert len(seen) == 40 and max(seen) == _cores()
 
-
 def test_pictures_are_decoded_as_in_training(clf, monkeypatch):
     "JPEGs are opened at the same scale, or the two preprocessings part."
     asked = []
@@ -428,12 +387,10 @@ def test_pictures_are_decoded_as_in_training(clf, monkeypatch):
     clf.predict(picture())
     assert asked == [dict(at_least=DECODE_SIDE)]
 
-
 def test_progress_bar_only_where_it_is_seen(clf, capsys):
     list(clf.predict_files([picture()]*3))
     out = capsys.readouterr()
     assert out.out == '' and out.err == ''
-
 
 def test_progress_bar_on_a_terminal(clf, monkeypatch):
     class Terminal(io.StringIO):
@@ -447,7 +404,6 @@ def test_progress_bar_on_a_terminal(clf, monkeypatch):
     list(clf.predict_files([picture()]*3, progress=False))
     assert term.getvalue() == ''
 
-
 # ---- bad models ----
 
 def refused(file, *words):
@@ -455,7 +411,6 @@ def refused(file, *words):
     message = str(e.value)
     assert str(file) in message and '\n' not in message and all(w in message for w in words), message
     assert e.value.__cause__ is None and e.value.__suppress_context__ or e.value.__context__ is None
-
 
 def test_bad_model_files(tmp_path, capfd):
     refused(tmp_path/'none.onnx', 'There is no model file')
@@ -472,21 +427,16 @@ def test_bad_model_files(tmp_path, capfd):
     out = capfd.readouterr()
     assert out.out == '' and out.err == ''  # onnxruntime says nothing of its own
 
-
 def test_model_without_a_card(tmp_path): refused(tiny_model(tmp_path/'m.onnx', None), 'has no card')
-
 
 @pytest.mark.parametrize('text,words', [('{"labels": ', 'not JSON'), ('', 'not JSON'), ('[1]', 'not a JSON object'), ('null', 'not a JSON object'),
                                         ('['*100_000, 'JSON')], ids=range(5))
 def test_card_that_is_no_card(tmp_path, text, words): refused(tiny_model(tmp_path/'m.onnx', text=text), words)
 
-
 @pytest.mark.parametrize('field', ['format', 'labels', 'multi_label', 'thresholds', 'mean', 'std', 'resize', 'size'])
 def test_card_that_lacks_a_field(tmp_path, field): refused(tiny_model(tmp_path/'m.onnx', card(**{field: None})), f'"{field}"')
 
-
 T = dict.fromkeys(LABELS, .5)
-
 
 @pytest.mark.parametrize('change,words', [
     (dict(format=2), 'update bearclf'), (dict(format='1'), '"format"'), (dict(format=True), '"format"'),
@@ -503,16 +453,13 @@ T = dict.fromkeys(LABELS, .5)
     (dict(size=[80, 64]), 'larger'), (dict(resize=[10**6, 10**6]), '"resize"'), (dict(size=[32, 32]), '[N, 3, 32, 32]')], ids=str)
 def test_card_that_is_wrong(tmp_path, change, words): refused(tiny_model(tmp_path/'m.onnx', card(**change)), words)
 
-
 @pytest.mark.parametrize('change,words', [
     (dict(input='pixels'), '"image"'), (dict(output='probs'), 'no output "logits"'), (dict(type=11), '"image" tensor(float)'),
     (dict(side=96), '[N, 3, 64, 64]'), (dict(n=4), '[N, 3, 64, 64]'), (dict(n_out=3), '6 labels'), (dict(out_type=11), 'float64')], ids=str)
 def test_network_that_does_not_fit_its_card(tmp_path, change, words): refused(tiny_model(tmp_path/'m.onnx', **change), words)
 
-
 def test_network_with_free_sides(tmp_path):
     assert Classifier(tiny_model(tmp_path/'m.onnx', side='side')).predict(picture('top_left')).labels == ['top_left']
-
 
 def test_card_keeps_what_it_was_given(clf):
     assert clf.card == Card.from_json(json.dumps(card()))
@@ -520,12 +467,10 @@ def test_card_keeps_what_it_was_given(clf):
     assert clf.card.name == 'tiny' and clf.card.size == (CROP, CROP) and clf.labels == LABELS
     assert Card.from_json(json.dumps(card(later='field'))) == clf.card  # what a later bearclf adds does no harm
 
-
 # ---- start-up ----
 
 def run(code, **env):
     return subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env=os.environ | env, check=True).stdout
-
 
 def test_start_imports_nothing_heavy(model):
     code = f'''
@@ -542,13 +487,11 @@ print(int(mem[0].split()[1])//1024 if mem else 0)'''
     assert heavy == ''
     assert int(megabytes) < 200
 
-
 def test_shipped_model():
     out = run('import sys, json; from bearclf.inference import Classifier; c = Classifier(); print(json.dumps(c.labels)); print("torch" in sys.modules)')
     labels, torch = out.splitlines()
     assert {'black_bear', 'grizzly', 'teddys'} <= set(json.loads(labels)) and torch == 'False'
     assert MODEL.stat().st_size < 20_000_000
-
 
 def test_cores(monkeypatch):
     monkeypatch.setenv('OMP_NUM_THREADS', '1')
@@ -559,7 +502,6 @@ def test_cores(monkeypatch):
     monkeypatch.delenv('OMP_NUM_THREADS')
     monkeypatch.setattr('bearclf.inference._share', lambda: 1)
     assert _cores() == 1
-
 
 def test_folder_that_can_not_be_read_is_one_line(clf, folder, monkeypatch):
     "Such as lost+found on a disk: it is reported, and the pictures beside it are answered."
@@ -574,7 +516,6 @@ def test_folder_that_can_not_be_read_is_one_line(clf, folder, monkeypatch):
     assert [r.file for r in results if r.file != closed] == expected
     assert 'ermission denied' in next(r.error for r in results if r.file == closed)
 
-
 def test_maps_come_with_the_same_answer(tmp_path):
     "`evidence` is an output like `logits`; a network without it, or one that crops, says that it has no maps."
     plain = Classifier(tiny_model(tmp_path/'plain.onnx'))
@@ -588,7 +529,6 @@ def test_maps_come_with_the_same_answer(tmp_path):
         assert answer.evidence.mean((1, 2)) == pytest.approx([math.log(p/(1-p)) for p in answer.probs.values()], abs=1e-4)
     with pytest.raises(ModelError, match='where it sees what'): plain.predict(picture()).heatmap('red')
     with pytest.raises(BearclfError, match='labels are red, green'): mapped.predict(picture()).heatmap('bear')
-
 
 def test_a_long_picture_is_looked_at_in_parts(tmp_path):
     "A kind is there if a part shows it, and `other` if all do; the maps lie side by side as the parts do."
@@ -619,3 +559,14 @@ def test_a_classifier_is_pickled_by_its_file(tmp_path):
         assert len(content) < 1000 and pickle.loads(content).file == (model or MODEL)
     mine.unlink()
     with pytest.raises(ModelError, match='no model file'): pickle.loads(content)
+
+def test_other_thresholds(tmp_path):
+    sets = {'eager': dict.fromkeys(LABELS, .01)}
+    file = tiny_model(tmp_path/'tiny.onnx', card(threshold_sets=sets))
+    plain, eager = Classifier(file), Classifier(file, 'eager')
+    assert plain.card.thresholds['red'] == .5 and eager.card.thresholds == sets['eager']
+    assert set(plain.predict(picture()).labels) <= set(eager.predict(picture()).labels)
+    assert pickle.loads(pickle.dumps(eager)).card.thresholds == sets['eager']
+    assert Classifier(file, dict(red=.9)).card.thresholds == dict.fromkeys(LABELS, .5) | dict(red=.9)
+    single = tiny_model(tmp_path/'single.onnx', card(multi_label=False, thresholds={}))
+    with pytest.raises(ModelError, match='exactly one label'): Classifier(single, .3)

@@ -1,5 +1,5 @@
-"The wheel, in an empty environment, from another folder: it classifies with the model that ships, and needs nothing of the training side."
-import subprocess, sys
+"What is released, in an empty environment, from another folder: it classifies with the model that ships, and needs nothing of the training side."
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,18 +10,20 @@ ROOT = Path(__file__).parent.parent
 
 def run(*args, **kwargs):
     r = subprocess.run(list(map(str, args)), capture_output=True, text=True, **kwargs)
-    assert r.returncode == 0, r.stderr
+    assert r.returncode == 0, r.stdout + r.stderr
     return r.stdout
 
 @pytest.fixture(scope='module')
-def env(tmp_path_factory):
+def released(tmp_path_factory):
+    "Where `.ci/release` has built, checked and installed both kinds of archive, and has run README's first command with each."
     tmp = tmp_path_factory.mktemp('install')
-    run(sys.executable, '-m', 'build', '--wheel', '--outdir', tmp, ROOT)
-    run(sys.executable, '-m', 'venv', tmp/'env')
-    run(tmp/'env'/'bin'/'pip', 'install', '-q', *tmp.glob('*.whl'))
-    return tmp/'env'/'bin'
+    assert 'result.png' in run(ROOT/'.ci'/'release', tmp)
+    return tmp
 
-def test_the_wheel_classifies(env, tmp_path):
+@pytest.fixture(params=['sdist', 'wheel'])
+def env(released, request): return released/request.param/'bin'
+
+def test_it_classifies(env, tmp_path):
     sample_images(tmp_path/'drawn', n=2)
     out = run(env/'bearclf', 'predict', 'drawn/teddys', cwd=tmp_path)
     assert len(out.splitlines()) == 2 and all(line.startswith('drawn/teddys/') for line in out.splitlines())
@@ -32,3 +34,11 @@ def test_training_is_an_extra(env, tmp_path):
     assert r.returncode == 2 and "pip install 'bearclf[train]'" in r.stderr and len(r.stderr.splitlines()) == 1
     have = run(env/'pip', 'list')
     assert not [name for name in ('torch', 'fastai', 'pandas', 'matplotlib') if f'\n{name} ' in have]
+
+def test_the_page_that_needs_no_server_comes_along(env, tmp_path):
+    r = subprocess.run([env/'bearclf', 'site', 'public', '--runtime', tmp_path], cwd=tmp_path, capture_output=True, text=True)
+    assert r.returncode == 2 and 'does not hold onnxruntime-web; run `npm install onnxruntime-web@' in r.stderr
+
+def test_a_tag_must_be_the_version(tmp_path):
+    r = subprocess.run([ROOT/'.ci'/'release', tmp_path, 'v99'], capture_output=True, text=True)
+    assert r.returncode == 1 and 'The tag is v99, but settings.ini says' in r.stderr

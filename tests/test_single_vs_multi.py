@@ -1,23 +1,14 @@
 "The comparison of classifiers, where a notebook is the wrong place: against known cases, with ties, and on inputs that cannot be compared."
 from types import SimpleNamespace
 
-import numpy as np
-import pytest
+import numpy as np, pytest
 
-pytest.importorskip('torch')
 from bearclf.data import Labelled, read_labels
 from bearclf.drawn import sample_images
+from bearclf.evaluate import pooled
 from bearclf.pictures import DataError, OTHER
-from bearclf.evaluate import Said, called_what, plot_called_what, plot_precision_recall, plot_reliability, pooled
 from bearclf.single_vs_multi import compare, figures, read_said, separate_pairs, three_way, write_said
-
-LABELS = ['black_bear', 'grizzly', OTHER]
-BLACK, GRIZZLY, NONE, BOTH, SILENT = ([1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [0, 0, 0])
-
-def said(targets, called, probs=None, folders=None):
-    called = np.array(called, bool).reshape(-1, 3)
-    return Said(LABELS, called.astype(float) if probs is None else np.array(probs, float), called, np.array(targets, bool).reshape(-1, 3),
-                np.array(folders if folders is not None else ['']*len(called), str))
+from said import BLACK, BOTH, GRIZZLY, LABELS, NONE, SILENT, said
 
 def right_or_silent(right): return said([BLACK]*len(right), [BLACK if r else SILENT for r in right])
 
@@ -92,29 +83,6 @@ def test_contestants_that_cannot_be_compared(second, words):
 def test_nothing_to_compare():
     with pytest.raises(DataError, match='no pictures'): compare(said([], []), said([], []))
     with pytest.raises(DataError, match='pooled'): pooled([])
-
-def test_what_is_called_what():
-    counts = called_what(said([BLACK, BOTH, NONE, SILENT], [GRIZZLY, SILENT, NONE, BOTH]))
-    assert [*counts.index] == ['black_bear', OTHER, 'black_bear+grizzly', 'nothing']
-    assert [*counts] == ['black_bear', 'grizzly', OTHER, 'black_bear+grizzly', 'nothing']
-    assert counts.loc['black_bear', 'grizzly'] == counts.loc['nothing', 'black_bear+grizzly'] == 1 and counts.to_numpy().sum() == 4
-
-def test_plots_say_what_they_show():
-    import matplotlib
-    matplotlib.use('Agg')
-    import matplotlib.pyplot as plt
-    o = said([BLACK, GRIZZLY, NONE, BOTH], [BLACK, BLACK, NONE, GRIZZLY], [[.9, .1, 0], [.6, .4, .1], [.2, .1, .8], [.4, .7, .2]])
-    for axes in (plot_precision_recall({'a': o, 'b': o}), [plot_reliability({'a': o, 'b': o})], [plot_called_what(called_what(o))]):
-        assert all(ax.get_xlabel() for ax in axes) and axes[0].get_ylabel()
-    error = (1.5 + 1.1 + .5)/4/3 # of the three labels: each distance, but the two .1 of grizzly lie in one bin
-    assert [t.get_text() for t in plot_reliability({'a': o}).get_legend().get_texts()][1:] == [f'a (error {error:.3f})']
-    matrix = plot_called_what(called_what(o))
-    assert [t.get_text() for t in matrix.get_yticklabels()] == ['black_bear', 'grizzly', OTHER, 'black_bear+grizzly']
-    plt.close('all')
-    for plot in (plot_precision_recall, plot_reliability):
-        for n in (0, 5):
-            with pytest.raises(DataError, match='contestants'): plot({str(i): o for i in range(n)})
-    with pytest.raises(DataError, match='No kind'): plot_precision_recall({'a': said([NONE], [NONE])})
 
 def test_said_survives_a_file_and_a_broken_file_is_one_sentence(tmp_path):
     o = said([BLACK, BOTH], [BLACK, BLACK], [[.123456, .2, .3], [.4, .5, .6]], ['grizzly photos', ''])

@@ -1,0 +1,34 @@
+// Keeps the page's own files, so that it opens without a network after the first visit. It sees no picture: those never are a request.
+importScripts('files.js') // FILES, VERSION, POLICY: written when the site is built
+
+const OURS = `bearclf ${registration.scope} `, CACHE = OURS + VERSION
+
+addEventListener('install', e => {
+  skipWaiting()
+  e.waitUntil(caches.open(CACHE).then(cache => cache.addAll(FILES)))
+})
+
+addEventListener('activate', e => e.waitUntil((async () => {
+  for (const name of await caches.keys()) if (name.startsWith(OURS) && name !== CACHE) await caches.delete(name) // of older builds
+  await clients.claim()
+})()))
+
+// From the cache; what is not there, such as the decoder of HEIC, is fetched and kept.
+async function answer(request) {
+  const cache = await caches.open(CACHE), kept = await cache.match(request, {ignoreSearch: true})
+  if (kept) return guarded(kept)
+  const fresh = await fetch(request)
+  if (fresh.ok && fresh.status === 200) await cache.put(request, fresh.clone())
+  return guarded(fresh)
+}
+
+// The worker's own requests stand under the policy of its file, not under that of the page: so every file says it.
+function guarded(response) {
+  const headers = new Headers(response.headers)
+  headers.set('Content-Security-Policy', POLICY)
+  return new Response(response.body, {status: response.status, statusText: response.statusText, headers})
+}
+
+addEventListener('fetch', e => {
+  if (e.request.method === 'GET' && e.request.url.startsWith(registration.scope)) e.respondWith(answer(e.request))
+})

@@ -1,0 +1,105 @@
+"What several of the tests need."
+import hashlib, io, json, multiprocessing, os, random, shutil, signal, struct, time, zlib
+from collections import Counter
+
+from PIL import Image
+
+from bearclf import drawn
+from bearclf.manifest import follow_moves, read_manifest
+from bearclf.pictures import picture_files
+
+RED, ODD = (200, 30, 40), 'Bären im Wald 熊 🐻'
+
+def red(mode='RGB', size=(40, 30)): return Image.new('RGB', size, RED).convert(mode)
+
+def encoded(im, fmt, **kw):
+    f = io.BytesIO()
+    im.save(f, fmt, **kw)
+    return f.getvalue()
+
+def png(width, height, data=b'', depth=1, color=0, extra=b''):
+    "A PNG with this header, whatever its `data`."
+    def chunk(kind, body): return struct.pack('>I', len(body)) + kind + body + struct.pack('>I', zlib.crc32(kind + body))
+    return (b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', width, height, depth, color, 0, 0, 0)) + extra
+            + chunk(b'IDAT', zlib.compress(data)) + chunk(b'IEND', b''))
+
+def photo(seed=0, size=(160, 120)): return drawn.draw(['grizzly'], random.Random(seed)).resize(size)
+
+def one_sentence(e, name=None):
+    "The message is one line which ends as a sentence does, and names the file."
+    text = str(e.value)
+    assert '\n' not in text and text.endswith('.') and (name is None or name in text), text
+    return text
+
+HOSTILE = '<img src=x onerror=alert(1)> "$x^2$" & \'.jpg'
+
+def contents(*folders):
+    "How often each content lies in `folders`."
+    return Counter(hashlib.sha256(f.read_bytes()).hexdigest() for d in folders for f in d.rglob('*') if f.is_file() and not f.name.startswith(('.', 'labels.csv', 'manifest')))
+
+def beside(root): return root.with_name(root.name + '_set_aside')
+
+def tree(root):
+    "What lies in a set and beside it, and what is said of it."
+    rows = [sorted((d/'labels.csv').read_text().splitlines()) if (d/'labels.csv').exists() else [] for d in (root, beside(root))]
+    return [str(f.relative_to(root.parent)) for d in (root, beside(root)) if d.exists() for f in picture_files(d)], rows, [*follow_moves(read_manifest(root))]
+
+def kill_at(moment, work):
+    "Do `work` in a process which SIGKILL ends at its `moment`th write to the disk, before or after; was it killed?"
+    def child():
+        left = iter(range(moment - 1, -1, -1))
+        def tick(): next(left) or os.kill(os.getpid(), signal.SIGKILL)
+        def deadly(f):
+            def g(*args, **kwargs):
+                tick()
+                res = f(*args, **kwargs)
+                tick()
+                return res
+            return g
+        for name in ('replace', 'fsync', 'open', 'unlink', 'mkdir'): setattr(os, name, deadly(getattr(os, name)))
+        work()
+    p = multiprocessing.get_context('fork').Process(target=child)
+    p.start()
+    p.join()
+    assert p.exitcode in (0, -signal.SIGKILL)
+    return p.exitcode != 0
+
+def in_copies_of(root):
+    "Fresh copies of the set, without end."
+    was = root.with_name('was')
+    shutil.copytree(root, was)
+    while True:
+        for d in (root, beside(root)): shutil.rmtree(d, ignore_errors=True)
+        yield shutil.copytree(was, root)
+
+def nothing_lost(root, was):
+    now = contents(root, *([beside(root)] if beside(root).exists() else []))
+    empty = hashlib.sha256(b'').hexdigest()  # a name that `move_file` had taken
+    assert now - Counter({empty: 1}) == was and now[empty] <= 1
+    assert [json.loads(line)['file'] for line in (root/'manifest.jsonl').read_text().splitlines()]
+
+def killed_at_every_moment(root, work):
+    was, copies = contents(root), in_copies_of(root)
+    next(copies)
+    work(root)
+    want, moment = tree(root), 0
+    while True:
+        next(copies)
+        moment += 1
+        killed = kill_at(moment, lambda: work(root))
+        nothing_lost(root, was)
+        work(root)
+        assert tree(root) == want and contents(root, beside(root)) == was, f'killed at {moment}'
+        if not killed: break
+    assert moment > 20
+
+CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
+
+FLAGS = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()
+
+def eventually(true):
+    "Wait until `true()`, however slow the machine is."
+    deadline = time.time() + 300
+    while not true():
+        assert time.time() < deadline
+        time.sleep(.05)

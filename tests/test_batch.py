@@ -1,0 +1,169 @@
+"Folders of any size: which files are looked at, and tables that survive Ctrl-C, SIGTERM, SIGKILL and a full disk."
+import csv, json, os, resource, shutil, signal, subprocess, sys, time
+from pathlib import Path
+
+import pytest
+
+from bearclf.batch import Inputs
+from bearclf.drawn import sample_images
+from bearclf.pictures import DataError
+
+COMMAND = [sys.executable, '-m', 'bearclf']
+KINDS = ('csv', 'jsonl', 'parquet')
+
+def bearclf(*args, **kwargs): return subprocess.run([*COMMAND, *map(str, args)], capture_output=True, text=True, **kwargs)
+
+@pytest.fixture(scope='module')
+def drawn(tmp_path_factory):
+    "Sixty pictures, and a file that is none."
+    root = sample_images(tmp_path_factory.mktemp('batch')/'drawn', n=12)
+    (root/'grizzly'/'notes.jpg').write_text('Bring the teddy.')
+    return root
+
+@pytest.fixture(scope='module')
+def whole(drawn, tmp_path_factory):
+    "The tables of runs that nothing disturbed: {kind: file}."
+    folder = tmp_path_factory.mktemp('whole')
+    for kind in KINDS: assert bearclf('predict', drawn, f'--{kind}', folder/f'bears.{kind}').returncode == 1
+    return {kind: folder/f'bears.{kind}' for kind in KINDS}
+
+def rows_in(table):
+    "How many whole rows are on disk, in the table or in the file where those of a Parquet table gather."
+    log = table.with_name(f'.{table.name}.rows.jsonl') if table.suffix == '.parquet' else table
+    try: return log.read_bytes().count(b'\n') - (table.suffix == '.csv')
+    except FileNotFoundError: return 0
+
+def stop_after(rows, stop, drawn, table):
+    "Start the command, and send it the signal `stop` when `rows` rows more have appeared: its exit code and complaints."
+    p = subprocess.Popen([*COMMAND, 'predict', str(drawn), f'--{table.suffix[1:]}', str(table)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                         text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+    goal = max(rows_in(table), 0) + rows
+    while p.poll() is None and rows_in(table) < goal: time.sleep(.002)
+    p.send_signal(stop)
+    return p.communicate()[1], p.returncode
+
+@pytest.mark.parametrize('kind, kills', [('csv', 50), ('jsonl', 3), ('parquet', 3)])
+def test_kills_lose_and_double_no_row(drawn, whole, tmp_path, kind, kills):
+    table, killed = tmp_path/f'bears.{kind}', 0
+    for _ in range(kills):
+        killed += stop_after(1, signal.SIGKILL, drawn, table)[1] == -signal.SIGKILL
+    assert killed > kills/2 and (kind == 'parquet') != table.exists()
+    r = bearclf('predict', drawn, f'--{kind}', table)
+    assert r.returncode == 1 and 'not looked at again' in r.stderr
+    assert table.read_bytes() == whole[kind].read_bytes()
+    assert [f.name for f in tmp_path.iterdir()] == [table.name] # nothing is left beside it
+
+@pytest.mark.parametrize('stop, code', [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize('kind', KINDS)
+def test_stopped_and_gone_on_with(drawn, whole, tmp_path, kind, stop, code):
+    table = tmp_path/f'bears.{kind}'
+    said, ended = stop_after(3, stop, drawn, table)
+    assert ended == code and len(said.splitlines()) == 1 and 'the same command goes on' in said
+    assert 3 <= rows_in(table) < 61
+    assert bearclf('predict', drawn, f'--{kind}', table).returncode == 1
+    assert table.read_bytes() == whole[kind].read_bytes()
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_only_what_changed_or_failed_is_looked_at_again(drawn, tmp_path, kind):
+    pictures, table = tmp_path/'p', tmp_path/f'bears.{kind}'
+    shutil.copytree(drawn/'grizzly', pictures)
+    bearclf('predict', pictures, f'--{kind}', table)
+    again = bearclf('predict', pictures, f'--{kind}', table)
+    assert '12 had a row' in again.stderr and '1 row made anew' in again.stderr
+    files = sorted(pictures.glob('grizzly*.jpg'))
+    shutil.copy(next((drawn/'teddys').glob('*.jpg')), files[5])
+    shutil.copy(files[0], pictures/'notes.jpg')
+    files[7].unlink()
+    again = bearclf('predict', pictures, f'--{kind}', table)
+    assert again.returncode == 0 and '10 had a row' in again.stderr and '2 rows made anew' in again.stderr
+    fresh = bearclf('predict', pictures, f'--{kind}', tmp_path/f'fresh.{kind}')
+    assert fresh.returncode == 0
+    assert rows_of(table)[1:] == rows_of(tmp_path/f'fresh.{kind}') # the picture that is gone keeps its row, first
+
+def rows_of(table):
+    if table.suffix == '.csv':
+        with open(table, newline='', encoding='utf-8', errors='surrogateescape') as f: return [*csv.DictReader(f)]
+    if table.suffix == '.jsonl': return [*map(json.loads, table.read_text().splitlines())]
+    import pyarrow.parquet
+    return pyarrow.parquet.read_table(table).to_pylist()
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_a_full_disk_is_a_sentence(drawn, whole, tmp_path, kind):
+    table = tmp_path/f'bears.{kind}'
+    full = bearclf('predict', drawn, f'--{kind}', table, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000)))
+    assert full.returncode == 2 and 'can not be written' in full.stderr.splitlines()[-1] and 'Traceback' not in full.stderr
+    assert 0 < rows_in(table) < 61
+    assert bearclf('predict', drawn, f'--{kind}', table).returncode == 1
+    assert table.read_bytes() == whole[kind].read_bytes()
+
+def test_one_process_writes_a_table(drawn, tmp_path):
+    table = tmp_path/'bears.csv'
+    p = subprocess.Popen([*COMMAND, 'predict', str(drawn), '--csv', str(table)], stderr=subprocess.DEVNULL)
+    while rows_in(table) < 1: assert p.poll() is None
+    p.send_signal(signal.SIGSTOP)
+    try: second = bearclf('predict', drawn, '--csv', table)
+    finally: p.send_signal(signal.SIGCONT)
+    assert second.returncode == 2 and 'Another bearclf' in second.stderr
+    assert p.wait() == 1 and len(rows_of(table)) == 61
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_names_of_all_kinds_come_back(drawn, tmp_path, kind):
+    pictures, table = tmp_path/'p', tmp_path/f'bears.{kind}'
+    pictures.mkdir()
+    for name in (b'line\nbreak.jpg', b'return\r.jpg', b'quote",;.jpg', b'latin\xe9.jpg', 'bär.jpg'.encode(), b'\x1b[2J.jpg'):
+        shutil.copy(next((drawn/'teddys').glob('*.jpg')), os.fsencode(pictures) + b'/' + name)
+    first = bearclf('predict', pictures, f'--{kind}', table)
+    before = table.read_bytes()
+    again = bearclf('predict', pictures, f'--{kind}', table)
+    assert (first.returncode, again.returncode) == (0, 0) and '6 had a row' in again.stderr and table.read_bytes() == before
+    names = {os.path.basename(r['file']) for r in rows_of(table)}
+    assert {'line\nbreak.jpg', 'return\r.jpg', 'quote",;.jpg', 'bär.jpg', '\x1b[2J.jpg'} < names
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_what_is_no_table_of_ours_stays(drawn, tmp_path, kind):
+    table = tmp_path/f'bears.{kind}'
+    for content in (b'name,age\nAnn,9\n', b'{"file": 1}\n', b'\xff\xd8\xff\xe0' + b'"\n'*9, b'no line end', b'{}\n', b'{"file": "a"\n', b'[1]\n'):
+        table.write_bytes(content)
+        r = bearclf('predict', drawn/'teddys', f'--{kind}', table)
+        assert r.returncode == 2 and len(r.stderr.splitlines()) == 1 and 'no table of bearclf' in r.stderr
+        assert table.read_bytes() == content and [f.name for f in tmp_path.iterdir()] == [table.name]
+
+def test_a_table_by_another_model_or_thresholds_stays(drawn, whole, tmp_path):
+    table = tmp_path/'bears.csv'
+    shutil.copy(whole['csv'], table)
+    r = bearclf('predict', drawn, '--csv', table, '--threshold', 'grizzly=0.2')
+    assert r.returncode == 2 and 'other thresholds' in r.stderr and table.read_bytes() == whole['csv'].read_bytes()
+
+def test_a_table_replaces_no_input(drawn, tmp_path):
+    picture = tmp_path/'picture'
+    shutil.copy(next((drawn/'teddys').glob('*.jpg')), picture)
+    (tmp_path/'bears.csv').symlink_to(picture)
+    for name in ('picture', 'bears.csv', 'new.jpg', 'new.HEIC', 'new.onnx'):
+        r = bearclf('predict', drawn/'teddys', picture, '--csv', tmp_path/name)
+        assert r.returncode == 2 and len(r.stderr.splitlines()) == 1, name
+    assert sorted(f.name for f in tmp_path.iterdir()) == ['bears.csv', 'picture']
+    assert picture.read_bytes() == next((drawn/'teddys').glob('*.jpg')).read_bytes()
+
+def test_a_long_name(drawn, tmp_path):
+    for kind in KINDS:
+        table = tmp_path/('ё'*110 + f'.{kind}')
+        assert bearclf('predict', drawn/'teddys', f'--{kind}', table).returncode == 0 and len(rows_of(table)) == 12
+
+def test_links_count_once_and_hard_links_by_themselves(drawn, tmp_path):
+    real = sample_images(tmp_path/'real', n=1)/'teddys'
+    file = next(real.iterdir())
+    (tmp_path/'album').mkdir()
+    (tmp_path/'album'/'link.jpg').symlink_to(file)
+    (tmp_path/'folder').symlink_to(real)
+    os.link(file, tmp_path/'album'/'second.jpg')
+    found = [f.name for f in Inputs([tmp_path/'album', tmp_path/'folder', real, file, real/'..'/'teddys'/file.name])]
+    assert found == ['link.jpg', 'second.jpg']
+
+def test_exclude(drawn):
+    def found(*patterns): return {f.relative_to(drawn).as_posix() for f in Inputs([drawn], patterns)}
+    everything = found()
+    assert found('grizzly') == {f for f in everything if not f.startswith('grizzly/')}
+    assert found('*-0001.jpg') == {f for f in everything if not f.endswith('-0001.jpg')}
+    assert found('teddys/*-0000.jpg') == {f for f in everything if not (f.startswith('teddys/') and f.endswith('-0000.jpg'))}
+    assert found(drawn.parent.name) == everything # only what lies below
+    with pytest.raises(DataError, match='leaves no picture'): found('*')

@@ -1,0 +1,163 @@
+"Into the photo library: sidecars, sorted folders, the page to look at, as the command makes them."
+import html, os, re, shutil, subprocess, sys
+from pathlib import Path
+
+import pytest
+
+from bearclf.drawn import sample_images
+from bearclf.library import Report, add_sidecar, kinds_in, sort_picture
+from bearclf.pictures import DataError
+
+def bearclf(*args, **kwargs):
+    return subprocess.run([sys.executable, '-m', 'bearclf', *map(str, args)], capture_output=True, text=True, **kwargs)
+
+def contents(folder): return {f.relative_to(folder).as_posix(): f.read_bytes() for f in sorted(Path(folder).rglob('*')) if f.is_file()}
+
+@pytest.fixture
+def pictures(tmp_path):
+    root = sample_images(tmp_path/'pictures', n=4)
+    (root/'labels.csv').unlink(missing_ok=True)
+    (root/'grizzly'/'notes.jpg').write_text('Bring the teddy.')
+    return root
+
+def subjects(sidecar):
+    "The plain keywords, read by other means than they were written by."
+    return re.findall(r'<rdf:li>(.*?)</rdf:li>', re.search(r'<dc:subject>.*?</dc:subject>', sidecar.read_text(), re.S)[0])
+
+def test_sidecars_say_what_was_found(pictures):
+    before = contents(pictures)
+    said = bearclf('predict', pictures, '--xmp', '--thresholds', 'highest F1')
+    assert said.returncode == 1
+    for line in said.stdout.splitlines():
+        file, found = line.split('\t')
+        kinds = [] if found.startswith('none') else [k.split()[0] for k in found.split(', ')]
+        sidecar = Path(file + '.xmp')
+        assert sidecar.exists() == bool(kinds) and (not kinds or subjects(sidecar) == kinds)
+    after = contents(pictures)
+    assert {name: after[name] for name in before} == before # no photograph is touched
+    stamps = {f: f.stat().st_mtime_ns for f in pictures.rglob('*.xmp')}
+    bearclf('predict', pictures, '--xmp', '--thresholds', 'highest F1')
+    assert contents(pictures) == after and {f: f.stat().st_mtime_ns for f in pictures.rglob('*.xmp')} == stamps
+
+FOREIGN = '''<?xml version="1.0" encoding="UTF-8"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/" x:xmptk="XMP Core 4.4.0-Exiv2">
+ <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+  <rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:darktable="http://darktable.sf.net/"
+    xmlns:lr="http://ns.adobe.com/lightroom/1.0/" xmlns:mine="http://example.org/mine/" darktable:xmp_version="5" mine:word="Ünïcode &amp; more">
+   <dc:subject><rdf:Seq><rdf:li>holiday</rdf:li><rdf:li>teddys</rdf:li></rdf:Seq></dc:subject>
+   <lr:hierarchicalSubject><rdf:Bag><rdf:li>places|Alaska</rdf:li></rdf:Bag></lr:hierarchicalSubject>
+   <darktable:history><rdf:Seq><rdf:li darktable:operation="exposure" darktable:params="00ff"/></rdf:Seq></darktable:history>
+  </rdf:Description>
+ </rdf:RDF>
+</x:xmpmeta>'''
+
+@pytest.mark.parametrize('name', ['photo.jpg.xmp', 'photo.xmp', 'photo.XMP'])
+def test_what_others_wrote_into_a_sidecar_stays(tmp_path, name):
+    sidecar = tmp_path/name
+    sidecar.write_text(FOREIGN, encoding='utf-8')
+    assert add_sidecar(tmp_path/'photo.jpg', ['teddys', 'grizzly']) == sidecar
+    text = html.unescape(sidecar.read_text(encoding='utf-8'))
+    for kept in ('places|Alaska', 'bearclf|grizzly', 'bearclf/grizzly', 'Ünïcode & more', 'darktable:operation="exposure"', 'darktable:params="00ff"', 'xmp_version="5"'):
+        assert kept in text, kept
+    assert subjects(sidecar) == ['holiday', 'teddys', 'grizzly']
+    before = sidecar.read_bytes()
+    assert add_sidecar(tmp_path/'photo.jpg', ['grizzly', 'teddys']) is None and sidecar.read_bytes() == before
+
+@pytest.mark.parametrize('content', [b'', b'<x:xmpmeta', b'\x00\x01binary', FOREIGN.encode()[:-20], b'<html></html>', b'<a/>'])
+def test_a_sidecar_that_is_none_stays_and_the_rest_goes_on(pictures, content):
+    picture = sorted((pictures/'teddys').glob('*.jpg'))[0]
+    sidecar = picture.with_name(picture.name + '.xmp')
+    sidecar.write_bytes(content)
+    said = bearclf('predict', pictures/'teddys', '--xmp', '--threshold', 'teddys=0.01')
+    assert said.returncode == 1 and 'left as it is' in said.stderr and 'Traceback' not in said.stderr
+    assert sidecar.read_bytes() == content and len([*(pictures/'teddys').glob('*.xmp')]) == 4
+
+def test_sidecars_after_a_table_of_before(pictures, tmp_path):
+    bearclf('predict', pictures, '--csv', tmp_path/'bears.csv', '--threshold', 'teddys=0.01')
+    said = bearclf('predict', pictures, '--csv', tmp_path/'bears.csv', '--threshold', 'teddys=0.01', '--xmp')
+    assert 'not looked at again' in said.stderr and len([*pictures.rglob('*.xmp')]) > 3
+
+def test_without_the_package_it_is_a_sentence(pictures, tmp_path):
+    for name, args in dict(exiv2=['--xmp'], pyarrow=['--parquet', tmp_path/'bears.parquet']).items():
+        (tmp_path/name).mkdir()
+        (tmp_path/name/f'{name}.py').write_text('raise ImportError')
+        path = os.pathsep.join([str(tmp_path/name), os.environ.get('PYTHONPATH', '')])
+        said = bearclf('predict', pictures, *args, env=os.environ | {'PYTHONPATH': path})
+        assert said.returncode == 2 and 'pip install' in said.stderr and len(said.stderr.splitlines()) == 1 and said.stdout == ''
+
+@pytest.mark.parametrize('how', ['copy', 'link', 'move'])
+def test_sorted_by_label(pictures, tmp_path, how):
+    before, dest = contents(pictures), tmp_path/'sorted'
+    args = 'predict', pictures, '--thresholds', 'highest F1', '--sort', dest, '--how', how
+    dry = bearclf(*args, '--dry-run', '--xmp')
+    assert not dest.exists() and contents(pictures) == before
+    said = bearclf(*args)
+    assert {line for line in said.stdout.splitlines()} == {line for line in dry.stdout.splitlines() if not line.startswith('would')}
+    would = {line.split(' to ')[-1] for line in dry.stdout.splitlines() if line.startswith(f'would {how}')}
+    assert would == {str(f) for f in dest.rglob('*.jpg')}
+    for line in said.stdout.splitlines():
+        file, found = line.split('\t')
+        kinds = ['nothing_found'] if found.startswith('none') else [k.split()[0] for k in found.split(', ')]
+        for kind in kinds:
+            to = dest/kind/Path(file).name
+            assert to.read_bytes() == before[Path(file).relative_to(pictures).as_posix()] and to.is_symlink() == (how == 'link')
+    stays = contents(pictures)
+    assert stays == before if how != 'move' else stays == {'grizzly/notes.jpg': b'Bring the teddy.'}
+    again = contents(dest)
+    bearclf(*args)
+    assert contents(dest) == again # a second run changes nothing
+
+def test_sorting_within_the_folder_finds_itself_no_work(pictures):
+    for _ in range(2): bearclf('predict', pictures, '--sort', pictures/'sorted')
+    found = [f.name for f in (pictures/'sorted').rglob('*.jpg')]
+    assert found and not [name for name in found if '(2)' in name]
+    assert 'sorted' not in bearclf('predict', pictures, '--sort', pictures/'sorted').stdout
+
+def test_nothing_is_overwritten_and_a_move_that_fails_loses_nothing(tmp_path):
+    for folder, text in dict(a='one', b='two', c='one').items():
+        (tmp_path/folder).mkdir()
+        (tmp_path/folder/'x.jpg').write_text(text)
+    rows = [dict(file=str(tmp_path/f/'x.jpg'), labels=['grizzly', 'teddys'], error='') for f in 'abc']
+    for row in rows: sort_picture(row, tmp_path/'to', 'move')
+    assert contents(tmp_path/'to') == {f'{k}/x{n}.jpg': t for k in ('grizzly', 'teddys') for n, t in (('', b'one'), (' (2)', b'two'))}
+    (tmp_path/'a'/'x.jpg').write_text('three')
+    shutil.rmtree(tmp_path/'to'/'teddys')
+    (tmp_path/'to'/'teddys').touch() # no folder can be made there
+    with pytest.raises(DataError, match='is where it was'): sort_picture(rows[0], tmp_path/'to', 'move')
+    assert (tmp_path/'a'/'x.jpg').read_text() == 'three'
+
+def test_a_sidecar_goes_with_its_photograph(tmp_path):
+    for name in ('x.jpg', 'x.jpg.xmp'): (tmp_path/name).write_text(name)
+    sort_picture(dict(file=str(tmp_path/'x.jpg'), labels=['grizzly'], error=''), tmp_path/'to', 'move')
+    assert contents(tmp_path) == {'to/grizzly/x.jpg': b'x.jpg', 'to/grizzly/x.jpg.xmp': b'x.jpg.xmp'}
+
+def test_a_move_and_a_table(pictures, tmp_path):
+    args = 'predict', pictures, '--sort', tmp_path/'to', '--how', 'move', '--csv', tmp_path/'bears.csv'
+    bearclf(*args)
+    first = (tmp_path/'bears.csv').read_text()
+    bearclf(*args) # only the file that is no picture is left
+    assert sorted((tmp_path/'bears.csv').read_text().splitlines()) == sorted(first.splitlines())
+
+def test_the_report(pictures, tmp_path):
+    nasty = pictures/'<b>&"nasty".jpg'
+    shutil.copy(next((pictures/'teddys').glob('*.jpg')), nasty)
+    said = bearclf('predict', pictures, '--html', tmp_path/'bears.html')
+    page = (tmp_path/'bears.html').read_text(encoding='utf-8')
+    assert said.returncode == 1 and '<b>' not in page and '&lt;b&gt;' in page
+    assert 'notes.jpg is not a picture' in page and not re.search(r'(src|href)="(?!data:image/webp;base64,|#)', page)
+    kinds = [line.split('\t')[1] for line in said.stdout.splitlines()]
+    assert page.count('<figure') == sum(max(1, k.count(',') + 1) for k in kinds)
+    assert bearclf('predict', pictures/'teddys', '--html', tmp_path/'bears.html').returncode == 0 # ours is made anew
+    for name, content in {'mine.html': '<!doctype html>\n<p>mine', 'bears.csv': 'a,b\n'}.items():
+        (tmp_path/name).write_text(content)
+        said = bearclf('predict', pictures, '--html', tmp_path/name)
+        assert said.returncode == 2 and 'no report' in said.stderr and (tmp_path/name).read_text() == content
+    assert bearclf('predict', pictures, '--html', next((pictures/'teddys').glob('*.jpg'))).returncode == 2
+    assert 'two names' in bearclf('predict', pictures, '--html', tmp_path/'x', '--csv', tmp_path/'x').stderr
+
+def test_the_most_doubtful_come_first(pictures, tmp_path):
+    file = str(next((pictures/'teddys').glob('*.jpg')))
+    report = Report(tmp_path/'r.html', dict(grizzly=.5, other=.5))
+    for p in (.9, .51, .7): report.add(dict(file=file, labels=['grizzly'], probs=dict(grizzly=p, other=.5), error=''))
+    report.write()
+    assert re.findall(r'<figcaption>grizzly (\S+?)<', (tmp_path/'r.html').read_text()) == ['0.51', '0.70', '0.90']

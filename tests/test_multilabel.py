@@ -1,0 +1,39 @@
+"The learner: copies, rare labels, weights out of reach."
+import shutil
+
+import pytest
+
+from bearclf import multilabel
+from bearclf.data import Labelled, read_labels
+from bearclf.pictures import DataError, picture_files
+
+def test_copies_never_lie_on_both_sides(drawn, tmp_path):
+    from PIL import Image
+    root = tmp_path/'copies'
+    shutil.copytree(drawn/'teddys', root/'teddys')
+    shutil.copytree(drawn/'grizzly', root/'grizzly')
+    for f in picture_files(root): Image.open(f).convert('RGB').resize((260, 260)).save(f.with_name(f.stem + '_copy.jpg'), quality=50)
+    pictures = read_labels(root)
+    for seed in range(10):
+        dls = multilabel.bear_dataloaders(pictures, seed=seed)
+        sides = [{f.stem.removesuffix('_copy') for f in ds.items} for ds in (dls.train_ds, dls.valid_ds)]
+        assert not sides[0] & sides[1] and all(sides)
+
+def test_a_label_that_would_be_held_aside_whole_is_trained_on(drawn):
+    "Its near-duplicates go with it, whatever the seed."
+    from PIL import Image
+    bear = picture_files(drawn/'grizzly')[0]
+    copies = [bear.with_name(f'again {i}.jpg') for i in range(3)]
+    for i, f in enumerate(copies): Image.open(bear).convert('RGB').resize((200+20*i,)*2).save(f)
+    pictures = [Labelled(f, ('grizzly',)) for f in copies] + [Labelled(f, ('teddys',)) for f in picture_files(drawn/'teddys')]
+    try:
+        for seed in range(20): assert set(copies) <= set(multilabel.bear_dataloaders(pictures, seed=seed).train_ds.items)
+        with pytest.raises(DataError, match='near-duplicates'): multilabel.bear_dataloaders(pictures[:3])
+    finally:
+        for f in copies: f.unlink()
+
+def test_weights_out_of_reach(drawn, monkeypatch):
+    dls = multilabel.bear_dataloaders(read_labels(drawn))
+    def offline(*args, **kwargs): raise OSError('no network')
+    monkeypatch.setattr(multilabel, 'vision_learner', offline)
+    with pytest.raises(multilabel.TrainingError, match='tf_efficientnet_lite0'): multilabel.bear_learner(dls, 'resnet18')

@@ -1,0 +1,55 @@
+"The process that reads pictures for the page: hangs, deaths, keys."
+import json, os, random, subprocess, sys, time
+
+import psutil
+
+from bearclf.drawn import draw
+from bearclf.reader import Reader
+from helpers import encoded, eventually
+
+TEDDY_JPEG = encoded(draw(('teddys',), random.Random(4)), 'JPEG')
+
+PATCH = '''
+import os, sys, time
+import bearclf.reader as reader
+if sys.argv[0] == '-c':
+    look, reader.MAX_SECONDS = reader.look, 2
+    def odd(upload, classifier):
+        if upload == b'hang': time.sleep(1000)
+        if upload == b'crash': os.abort()
+        return look(upload, classifier)
+    reader.look = odd
+'''
+
+def test_a_picture_that_hangs_or_kills_its_worker(tmp_path, monkeypatch):
+    (tmp_path/'sitecustomize.py').write_text(PATCH)
+    monkeypatch.setenv('PYTHONPATH', os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get('PYTHONPATH')])]))
+    from concurrent.futures import ThreadPoolExecutor
+    with Reader() as reader, ThreadPoolExecutor() as pool:
+        start = time.time()
+        hangs = pool.submit(reader.ask, b'hang')
+        time.sleep(.2)
+        assert 'probs' in reader.ask(TEDDY_JPEG) and not hangs.done() # the other worker goes on
+        assert 'more than 2 seconds' in hangs.result()['error']
+        assert 'broke down' in reader.ask(b'crash')['error']
+        assert 'probs' in reader.ask(TEDDY_JPEG)
+        for worker in psutil.Process(reader._process.pid).children(recursive=True):
+            if worker.cmdline() == worker.parent().cmdline(): worker.kill() # one with nothing to do
+        eventually(lambda: 'probs' in reader.ask(TEDDY_JPEG))
+        assert 'probs' in reader.ask(TEDDY_JPEG)
+        assert time.time() - start < 60
+
+def test_the_reader_ends_with_the_one_who_started_it(tmp_path):
+    code = 'import os; from bearclf.app import Reader; r = Reader(); print(r._process.pid, flush=True); os.kill(os.getpid(), 9)'
+    out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout
+    for _ in range(100):
+        if not psutil.pid_exists(int(out)) or psutil.Process(int(out)).status() == psutil.STATUS_ZOMBIE: return
+        time.sleep(.1)
+    assert False, 'the reader goes on'
+
+def test_only_who_has_the_key_is_answered():
+    with Reader() as reader:
+        address, key = json.loads(reader.where)
+        stranger = Reader.__new__(Reader)
+        stranger.where = json.dumps([address, '00'*32])
+        assert 'stopped' in stranger.ask()['error'] and 'labels' in reader.ask()

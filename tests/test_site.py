@@ -1,0 +1,560 @@
+"""The page without a server in a real browser (Debian's chromium): the same answers as Python's, files of every kind, hostile ones too, offline, and no
+request that leaves its folder. Needs npm, or in BEARCLF_RUNTIME a folder as `bearclf site --runtime` takes it."""
+import base64, csv, functools, http.server, io, json, os, random, re, shutil, struct, subprocess, sys, threading, zlib
+from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import quote
+
+import numpy as np
+import pillow_heif, pytest
+from PIL import Image
+from playwright.sync_api import expect, sync_playwright
+
+from bearclf import site as room
+from bearclf.app import SURENESS, moved
+from bearclf.drawn import draw
+from bearclf.inference import Card, Classifier
+from bearclf.pictures import BearclfError, DECODE_SIDE, MAX_PIXELS, PictureError, open_picture
+from bearclf.site import MAX_BYTES, build_site, examples, has_hash, packages, site
+from tiny_model import LABELS, card, tiny_model
+
+CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
+FLAGS = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()
+RUNTIME = os.environ.get('BEARCLF_RUNTIME')
+
+expect.set_options(timeout=60_000) # where all is well nothing waits; a busy machine is no defect of the page
+
+def encoded(im, format='JPEG', **kwargs):
+    f = io.BytesIO()
+    im.save(f, format, **kwargs)
+    return f.getvalue()
+
+def heic(im):
+    f = io.BytesIO()
+    pillow_heif.from_pillow(im).save(f, quality=-1)
+    return f.getvalue()
+
+TEDDY, ROBOT = draw(('teddys',), random.Random(4)), draw((), random.Random(2))
+TEDDY_JPEG, ROBOT_JPEG = encoded(TEDDY), encoded(ROBOT)
+
+# Sites and who serves them
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_): pass
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        if self.server.down: return self.connection.close()
+        super().do_GET()
+
+@pytest.fixture(scope='module')
+def server(tmp_path_factory):
+    "Serves the sites in `folder`, each two folders deep: an address has to be relative to work there."
+    folder = tmp_path_factory.mktemp('web')
+    server = http.server.ThreadingHTTPServer(('localhost', 0), functools.partial(Handler, directory=folder))
+    server.folder, server.asked, server.down, server.origin = folder, [], False, f'http://localhost:{server.server_port}/'
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+@pytest.fixture(scope='module')
+def runtime(tmp_path_factory):
+    "The runtime, fetched once."
+    if RUNTIME: return RUNTIME
+    try: files = {f: c for name, pins in packages().items() for f, c in room.from_npm(name, pins).items()}
+    except BearclfError as e:
+        if os.environ.get('CI'): raise
+        pytest.skip(str(e))
+    folder = tmp_path_factory.mktemp('runtime')
+    for f, content in files.items(): (folder/Path(f).name).write_bytes(content)
+    return folder
+
+@pytest.fixture(scope='module')
+def built(server, runtime):
+    "Builds a site and gives its address."
+    def built(name, model=None, **changed): # file -> (text, the text that takes its place)
+        (server.folder/'a b'/name).mkdir(parents=True)
+        build_site(server.folder/'a b'/name/'try', model, runtime)
+        for f, (old, new) in changed.items():
+            f = (server.folder/'a b'/name/'try'/f).with_suffix('.js')
+            assert old in f.read_text()
+            f.write_text(f.read_text().replace(old, new))
+        return f'{server.origin}a%20b/{quote(name)}/try/'
+    return built
+
+@pytest.fixture(scope='module')
+def url(built): return built('bears')
+
+@pytest.fixture(scope='module')
+def browser():
+    if not (CHROMIUM or os.environ.get('CI')): pytest.skip('chromium is not installed (apt-get install chromium)')
+    with sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+@pytest.fixture
+def visit(browser, server, request):
+    "Opens a page for a new visitor. Whatever it does, nothing is asked of anybody but its own folder, nothing is sent, and no error shows in the console."
+    contexts, complaints, failed = [], [], request.session.testsfailed
+    def visit(url, ready=True, **kwargs):
+        context = browser.new_context(**kwargs)
+        contexts.append(context)
+        def check(r):
+            if not r.url.startswith((url, 'blob:' + server.origin, 'data:,')) or r.method != 'GET' or r.post_data: complaints.append(f'{r.method} {r.url}')
+        context.on('request', check) # of the page, its worker and its service worker
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on('console', lambda m: m.type != 'error' or complaints.append(m.text))
+        page.on('pageerror', lambda e: complaints.append(str(e)))
+        page.goto(url)
+        if ready: expect(page.locator('body')).to_have_attribute('data-ready', 'true')
+        return page
+    yield visit
+    if request.session.testsfailed > failed:
+        folder = Path(__file__).with_name('failures')
+        folder.mkdir(exist_ok=True)
+        for i, context in enumerate(contexts):
+            for page in context.pages: page.screenshot(path=folder/f'{request.node.name}-{i}.png')
+    for context in contexts: context.close()
+    assert not complaints
+
+def give(page, *files, to='#files'):
+    "Choose `files`, (name, content); wait until each has its answer and give their cards in this order."
+    done = page.locator('.bc-card .bc-bars, .bc-card .bc-refused')
+    before = done.count()
+    page.set_input_files(to, [dict(name=n, mimeType='', buffer=c) for n, c in files])
+    expect(done).to_have_count(before + len(files))
+    return [page.locator('.bc-card').nth(i) for i in range(len(files))]
+
+def table(page):
+    "The downloaded table: file -> its line."
+    with page.expect_download() as download: page.get_by_role('button', name='Download answers').click()
+    text = Path(download.value.path()).read_bytes().decode('utf-8-sig')
+    return {r['file']: r for r in csv.DictReader(io.StringIO(text, newline=''))}
+
+def difference(row, prediction): return max(abs(float(row[k]) - p) for k, p in prediction.probs.items())
+
+def same(row, prediction, within=.03):
+    "Is a line of the table what Python says?"
+    assert row['labels'] == ';'.join(prediction.labels)
+    assert difference(row, prediction) < within
+
+# The same answers
+
+def pictures():
+    "Drawn pictures in every shape and format that browsers know: name -> content."
+    long = draw(('black_bear', 'teddys'), random.Random(25)).resize((960, 240))
+    clear = TEDDY.copy()
+    clear.putalpha(TEDDY.convert('L').point(lambda v: 255 if v > 90 else 40))
+    exif = Image.Exif()
+    exif[274] = 6 # lying on its side
+    tall = TEDDY.crop((60, 0, TEDDY.width - 60, TEDDY.height))
+    deep = Image.fromarray(np.asarray(TEDDY.convert('L')).astype(np.uint16)*257)
+    res = {'teddy.jpg': TEDDY_JPEG, 'teddy.png': encoded(TEDDY, 'PNG'), 'teddy.webp': encoded(TEDDY, 'WEBP'), 'teddy.gif': encoded(TEDDY, 'GIF'),
+           'teddy.bmp': encoded(TEDDY, 'BMP'), 'teddy.avif': encoded(TEDDY, 'AVIF'), 'robot.jpg': ROBOT_JPEG, 'long.png': encoded(long, 'PNG'),
+           'high.png': encoded(long.rotate(90, expand=True), 'PNG'), 'clear.png': encoded(clear, 'PNG'), 'lying.jpg': encoded(tall.rotate(90, expand=True), exif=exif),
+           'grey.jpg': encoded(TEDDY.convert('L')), 'palette.png': encoded(TEDDY.quantize(32), 'PNG'), 'deep.png': encoded(deep, 'PNG'),
+           'progressive.jpg': encoded(TEDDY, progressive=True), 'tiny.png': encoded(TEDDY.resize((7, 5)), 'PNG')}
+    for i, kind in enumerate(('black_bear', 'grizzly', 'teddys')): # where Python decodes at 1/2, 1/4, 1/8
+        large = draw((kind,), random.Random(i), size=1280)
+        res |= {f'{kind}{n}.jpg': encoded(large.resize((large.width*n, large.height*n)), quality=90) for n in (1, 2, 4)[:i + 1]}
+    return res
+
+def test_the_page_answers_as_python_does(url, visit):
+    page, files = visit(url), pictures()
+    give(page, *files.items())
+    rows, classifier = table(page), Classifier()
+    assert rows.keys() == files.keys()
+    predictions = {name: classifier.predict(content) for name, content in files.items()}
+    for name, p in predictions.items():
+        marks = [abs(p.probs[k] - t) for k, t in p.thresholds.items()]
+        if min(marks) > .03: assert rows[name]['labels'] == ';'.join(p.labels), name
+    far = {name: d for name, p in predictions.items() if (d := difference(rows[name], p)) > .03}
+    assert len(far) <= 1 and not any(d > .1 for d in far.values()), far # JPEGs, by a bit here and there
+
+SEEN = """async ([content, card, side]) => {
+    const {open} = await import('./pictures.js'), {draft, partsOf, reduced, tensor} = await import('./infer.js')
+    const file = new File([Uint8Array.from(atob(content), c => c.charCodeAt(0))], '')
+    const {kind, bitmap} = await open(file, {maxBytes: 1e9, maxPixels: 1e9})
+    const picture = reduced(bitmap, kind === 'jpeg' ? draft(bitmap.width, bitmap.height, side) : 1)
+    const parts = partsOf(picture, ...card.resize).map(box => new Uint8Array(tensor(picture, box, card).buffer))
+    return parts.map(bytes => Array.from({length: bytes.length/32768}, (_, i) => btoa(String.fromCharCode(...bytes.subarray(i*32768, (i + 1)*32768)))))
+}"""
+
+def seen(page, card, content):
+    "What the page gives to the network for a picture, as `Classifier.preprocess` does in Python."
+    parts = page.evaluate(SEEN, [base64.b64encode(content).decode(), card.to_dict(), DECODE_SIDE])
+    return np.array([np.frombuffer(b''.join(map(base64.b64decode, p)), '<f4').reshape(3, *card.size) for p in parts])
+
+@pytest.mark.parametrize('size', [(320, 240), (257, 700), (900, 200), (90, 1000), (1, 1)])
+def test_what_the_network_sees_is_exactly_what_python_prepares(url, visit, size):
+    page, classifier = visit(url), Classifier()
+    content = encoded(Image.effect_noise(size, 90).convert('RGB'), 'PNG')
+    assert np.abs(seen(page, classifier.card, content) - classifier.preprocess(content)).max() < 1e-5
+
+def test_a_large_jpeg_is_made_smaller_as_its_decoder_does(url, visit):
+    "Decoders round differently, and smooth colours differently: by less than one of 256 steps."
+    page, classifier = visit(url), Classifier()
+    for content in (c for name, c in pictures().items() if name[-5] in '124'):
+        gap = np.abs(seen(page, classifier.card, content) - classifier.preprocess(content))
+        assert (gap*np.reshape(classifier.card.std, (3, 1, 1))*255).mean() < 1
+
+@pytest.mark.parametrize('name, changes', [
+    ('many', dict(thresholds=dict.fromkeys(LABELS, .4))),
+    ('one', dict(multi_label=False, thresholds={}))])
+def test_any_model_of_bearclf(name, changes, built, visit, tmp_path):
+    "Labels of one's own, several at once or exactly one, a crop of the middle."
+    model = tiny_model(tmp_path/'tiny.onnx', card(**changes))
+    rng = np.random.default_rng(0)
+    quarters = [rng.integers(0, 256, (2, 2, 3), np.uint8) for _ in range(6)]
+    files = {f'{i}.png': encoded(Image.fromarray(q).resize((90, 70), Image.NEAREST), 'PNG') for i, q in enumerate(quarters)}
+    page = visit(built(f'tiny {name}', model))
+    expect(page.get_by_role('heading', level=1)).to_have_text('What is in your picture?')
+    expect(page.locator('header')).to_contain_text('red, green, top left')
+    expect(page.locator('[data-example]')).to_have_count(0)
+    give(page, *files.items())
+    if name == 'many': expect(page.get_by_role('slider')).to_be_visible()
+    else: expect(page.get_by_role('slider')).to_be_hidden()
+    rows, classifier = table(page), Classifier(model)
+    for f, content in files.items(): same(rows[f], classifier.predict(content), 1e-4)
+
+def test_maps_and_names_of_a_model(built, visit, tmp_path):
+    if 'names' not in Card.__dataclass_fields__: pytest.skip('cards have no names yet')
+    names = dict(red='the colour of <b>fire</b>', top_left="where books' begin")
+    model = tiny_model(tmp_path/'tiny.onnx', card(names=names, resize=[64, 64], size=[64, 64]), maps=True)
+    im = Image.new('RGB', (64, 64), 'black')
+    im.paste('red', (0, 0, 32, 32))
+    page = visit(built('named', model))
+    shown, = give(page, ('red.png', encoded(im, 'PNG')))
+    found = Classifier(model).predict(encoded(im, 'PNG'))
+    for label in found.labels:
+        button = shown.get_by_role('button', name=f'Where: {names.get(label, label.replace("_", " "))}')
+        button.click()
+        expect(button).to_have_attribute('aria-pressed', 'true')
+        alpha = shown.locator('canvas').evaluate('c => Array.from(c.getContext("2d").getImageData(0, 0, c.width, c.height).data.filter((_, i) => i % 4 === 3))')
+        assert np.array(alpha).reshape(2, 2) == pytest.approx((1 - found.heatmap(label))*180, abs=1.01)
+        button.click()
+        expect(shown.locator('canvas')).to_have_count(0)
+
+# Files of every kind
+
+def test_heic_comes_with_a_decoder_of_its_own(url, visit, server):
+    page = visit(url)
+    server.asked.clear()
+    give(page, ('teddy.jpg', TEDDY_JPEG))
+    assert not any('heic/' in path for path in server.asked)
+    shown, = give(page, ('IMG_1.HEIC', heic(TEDDY)))
+    assert any('heic/' in path for path in server.asked)
+    expect(shown.get_by_role('img')).to_be_visible()
+    same(table(page)['IMG_1.HEIC'], Classifier().predict(heic(TEDDY)))
+
+def bomb(width, height):
+    "A PNG whose header claims a picture that no device can hold."
+    def chunk(kind, data): return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+    return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', width, height, 8, 0, 0, 0, 0)) + chunk(b'IDAT', zlib.compress(bytes(1000))) + chunk(b'IEND', b'')
+
+HOSTILE = {
+    'empty.jpg': (b'', 'This file is empty.'),
+    'note.jpg': (b'Dear bear,', 'This file is not a picture in a format that can be read (JPEG, PNG, WebP, HEIC...).'),
+    'page.svg': (b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>', 'This file is not a picture in a format that can be read (JPEG, PNG, WebP, HEIC...).'),
+    'half.jpg': (TEDDY_JPEG[:len(TEDDY_JPEG)//2], 'This file is damaged or cut short.'),
+    'half.png': (encoded(TEDDY, 'PNG')[:9000], 'This file is damaged or cut short.'),
+    'half.heic': (heic(TEDDY)[:3000], 'This file is damaged or cut short.'),
+    'head.jpg': (TEDDY_JPEG[:3], 'This file is damaged or cut short.'),
+    'noise.webp': (b'RIFF\x00\x01\x00\x00WEBP' + bytes(300), 'This file is damaged or cut short.'),
+    'bomb.png': (bomb(200_000, 200_000), f'This file has more than {MAX_PIXELS:,} pixels, the limit.'),
+    'liar.png': (bomb(10_000, 10_000), 'This file is damaged or cut short.'),
+    'scan.tif': (encoded(TEDDY, 'TIFF'), 'This browser can not open TIFF pictures. Save it as a JPEG and try that.'),
+    'large.jpg': (TEDDY_JPEG + bytes(MAX_BYTES), f'This file is too large: a picture may have up to {MAX_BYTES//2**20} MB. Save it smaller and try that.'),
+    '<img src=x onerror=alert(1)>.jpg': (b'GIF8', 'This file is damaged or cut short.')}
+
+def test_a_bad_file_gets_one_sentence_and_the_others_go_on(url, visit, tmp_path):
+    page = visit(url)
+    for i, (name, (content, _)) in enumerate(HOSTILE.items()): (tmp_path/f'{i}').write_bytes(content) # too large to be sent as text
+    page.set_input_files('#files', [tmp_path/f'{i}' for i in range(len(HOSTILE))] )
+    expect(page.locator('.bc-card .bc-refused')).to_have_count(len(HOSTILE))
+    for i, (name, (content, sentence)) in enumerate(HOSTILE.items()): expect(page.locator('.bc-card').nth(i).locator('.bc-refused')).to_have_text(sentence, use_inner_text=False)
+    shown, bad = give(page, ('teddy.jpg', TEDDY_JPEG), ('=HYPERLINK("x").jpg', b'no, "picture"'))
+    expect(shown.get_by_role('heading')).to_have_text('Teddys')
+    expect(bad.get_by_role('img')).to_be_hidden()
+    assert table(page)["'=HYPERLINK(\"x\").jpg"]['error'].startswith('This file is not a picture')
+
+@pytest.mark.parametrize('name', ['half.jpg', 'half.png', 'head.jpg', 'noise.webp', 'liar.png'])
+def test_what_the_page_refuses_python_refuses(name):
+    with pytest.raises(PictureError): open_picture(HOSTILE[name][0])
+
+HANGS = """async function look(file) {
+  if (file.name.startsWith('hang')) for (;;);
+  if (file.name.startsWith('die')) {
+    setTimeout(() => { throw new Error('out of memory') })
+    return new Promise(() => {})
+  }
+"""
+
+def test_a_file_that_hangs_or_breaks_the_worker_is_given_up(built, visit):
+    page = visit(built('hanging', worker=('async function look(file) {', HANGS),
+                       page=('setTimeout(gaveUp, PATIENCE,', "setTimeout(gaveUp, busy.name.startsWith('hang') ? 1 : PATIENCE,")))
+    hung, teddy, died, robot = give(page, ('hang.jpg', TEDDY_JPEG), ('teddy.jpg', TEDDY_JPEG), ('die.jpg', TEDDY_JPEG), ('robot.jpg', ROBOT_JPEG))
+    expect(hung.locator('.bc-refused')).to_contain_text('takes more than 60 seconds')
+    expect(died.locator('.bc-refused')).to_contain_text('broke down over it')
+    expect(teddy.get_by_role('heading')).to_have_text('Teddys')
+    expect(robot.get_by_role('heading')).to_have_text('No bear found')
+
+# Where pictures come from
+
+DROP = '''([files, texts, event]) => {
+    const transfer = new DataTransfer()
+    for (const [name, content] of files) transfer.items.add(new File([Uint8Array.from(atob(content), c => c.charCodeAt(0))], name))
+    for (const kind in texts) transfer.setData(kind, texts[kind])
+    document.dispatchEvent(event === 'paste' ? new ClipboardEvent('paste', {clipboardData: transfer, bubbles: true, cancelable: true})
+                                             : new DragEvent('drop', {dataTransfer: transfer, bubbles: true, cancelable: true}))
+}'''
+
+def drop(page, *files, event='drop', **texts):
+    page.evaluate(DROP, [[(n, base64.b64encode(c).decode()) for n, c in files], {k.replace('_', '/').replace('uri/', 'uri-').replace('text/uri/list', 'text/uri-list'): v for k, v in texts.items()}, event])
+
+def test_dropped_pasted_and_dragged_from_another_page(url, visit):
+    page, cards = visit(url), page_cards
+    drop(page, ('dropped.jpg', TEDDY_JPEG), ('also.jpg', ROBOT_JPEG))
+    expect(cards(page)).to_have_count(2)
+    drop(page, ('pasted.png', encoded(TEDDY, 'PNG')), event='paste')
+    expect(cards(page)).to_have_count(3)
+    page.evaluate(DROP, [[], {'text/uri-list': 'data:image/jpeg;base64,' + base64.b64encode(TEDDY_JPEG).decode()}, 'drop'])
+    expect(cards(page)).to_have_count(4)
+    page.evaluate(DROP, [[], {'text/uri-list': 'https://example.com/bear.jpg'}, 'drop']) # nothing is fetched from there: `visit` looks
+    expect(page.locator('#status')).to_contain_text('fetches nothing from elsewhere')
+    expect(page.locator('.bc-card .bc-bars')).to_have_count(4)
+
+def page_cards(page): return page.locator('.bc-card')
+
+def test_a_folder_gives_the_pictures_below_it(url, visit, tmp_path):
+    (tmp_path/'trip'/'day 1').mkdir(parents=True)
+    (tmp_path/'trip'/'b.jpg').write_bytes(TEDDY_JPEG)
+    (tmp_path/'trip'/'day 1'/'a.jpg').write_bytes(ROBOT_JPEG)
+    (tmp_path/'trip'/'notes.txt').write_text('bears')
+    page = visit(url)
+    page.set_input_files('#folder', tmp_path/'trip')
+    expect(page.locator('.bc-card .bc-bars')).to_have_count(2)
+    assert {*table(page)} == {'trip/b.jpg', 'trip/day 1/a.jpg'}
+
+def test_a_drawn_example(url, visit):
+    page = visit(url)
+    for name, im in examples(Classifier().card).items():
+        page.get_by_role('button', name=name, exact=True).click()
+        expect(page.get_by_role('img', name=f'Your picture drawn {name}.jpg', exact=True)).to_be_visible()
+    expect(page.locator('.bc-card .bc-bars')).to_have_count(len(examples(Classifier().card)))
+
+def test_thumbnails_stand_before_the_answers(built, visit):
+    page = visit(built('slow', worker=('async function look(file) {', 'async function look(file) { await new Promise(done => onmessageerror = done);')))
+    page.set_input_files('#files', [dict(name=n, mimeType='image/jpeg', buffer=TEDDY_JPEG) for n in ('a.jpg', 'b.jpg')])
+    for name in ('a.jpg', 'b.jpg'): expect(page.get_by_role('img', name=f'Your picture {name}')).to_be_visible()
+    expect(page.get_by_text('Looking…')).to_have_count(2)
+
+def test_pictures_may_come_before_the_model(built, visit):
+    page = visit(built('early', worker=('async function start(settings) {', 'async function start(settings) { await new Promise(done => setTimeout(done, 1500));')), ready=False)
+    give(page, ('teddy.jpg', TEDDY_JPEG))
+
+# What is done with answers
+
+def test_the_slider_moves_all_marks_and_answers(url, visit):
+    page, prediction = visit(url), Classifier().predict(ROBOT_JPEG)
+    shown, = give(page, ('robot.jpg', ROBOT_JPEG))
+    slider = page.get_by_role('slider', name='How sure must it be?')
+    for words, steps in SURENESS:
+        slider.fill(str(steps))
+        expect(slider).to_have_attribute('aria-valuetext', words)
+        thresholds = moved(prediction.thresholds, steps)
+        for k in ('black_bear', 'grizzly', 'teddys'):
+            expect(shown.get_by_role('listitem').filter(has_text=k.replace('_', ' '))).to_contain_text(f'counts from {thresholds[k]*100:.0f}%')
+    expect(page.locator('#status')).to_have_text('Something is found in 0 of 1 pictures.')
+
+def test_one_removed_all_removed_and_back(url, visit):
+    page = visit(url)
+    give(page, ('a.jpg', TEDDY_JPEG), ('b.jpg', ROBOT_JPEG), ('c.jpg', TEDDY_JPEG))
+    names = page.locator('.bc-name')
+    page.get_by_role('button', name='Remove b.jpg').click()
+    expect(names).to_have_text(['a.jpg', 'c.jpg'])
+    undo = page.get_by_role('button', name='Undo')
+    expect(undo).to_be_focused()
+    page.keyboard.press('Enter')
+    expect(names).to_have_text(['a.jpg', 'b.jpg', 'c.jpg'])
+    page.get_by_role('button', name='Remove all').click()
+    expect(names).to_have_count(0)
+    expect(page.locator('#status')).to_have_text('3 pictures are removed.')
+    page.keyboard.press('Control+z')
+    expect(names).to_have_text(['a.jpg', 'b.jpg', 'c.jpg'])
+    expect(page.locator('.bc-bars')).to_have_count(3)
+    expect(undo).to_be_hidden()
+
+# Privacy, offline, and what a person sees
+
+@pytest.fixture
+def stranger():
+    "Another server, and who asked it for something."
+    server = http.server.ThreadingHTTPServer(('localhost', 0), Handler)
+    server.asked, server.down, server.origin = [], True, f'http://localhost:{server.server_port}/'
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+ELSEWHERE = """async where => {
+    const refused = new Promise(done => addEventListener('securitypolicyviolation', e => { e.blockedURI.startsWith('http') && done(e.effectiveDirective) }))
+    try { await eval(`(${HOW})`)(where) } catch {}
+    return refused
+}"""
+
+@pytest.mark.parametrize('how', [
+    'where => fetch(where)', 'where => navigator.sendBeacon(where, "x")', 'where => import(where)', 'where => new EventSource(where)',
+    'where => { new Image().src = where }', 'where => { document.body.append(Object.assign(document.createElement("iframe"), {src: where})) }',
+    'where => { document.body.append(Object.assign(document.createElement("script"), {src: where})) }',
+    'where => { document.head.append(Object.assign(document.createElement("link"), {rel: "stylesheet", href: where})) }',
+    'where => { const f = Object.assign(document.createElement("form"), {action: where}); document.body.append(f); f.submit() }'])
+def test_the_browser_itself_forbids_what_goes_elsewhere(browser, url, stranger, how):
+    page = browser.new_page()
+    page.goto(url)
+    assert page.evaluate(ELSEWHERE.replace('eval(`(${HOW})`)', f'({how})'), stranger.origin + 'x')
+    assert stranger.asked == []
+    page.close()
+
+def test_the_worker_stands_under_the_same_policy(built, visit, browser, stranger):
+    url = built('spying', worker=('async function look(file) {', f"async function look(file) {{\n  await fetch('{stranger.origin}x')"))
+    page = browser.new_page()
+    for _ in range(2): # the first visit, and one through the service worker
+        page.goto(url)
+        expect(page.locator('body')).to_have_attribute('data-ready', 'true')
+        spied, = give(page, ('teddy.jpg', TEDDY_JPEG))
+        expect(spied.locator('.bc-refused')).to_contain_text('Failed to fetch')
+        page.evaluate('() => navigator.serviceWorker.ready.then(() => true)')
+    assert stranger.asked == []
+    page.close()
+
+def test_offline_after_the_first_visit(url, visit, server, monkeypatch):
+    page = visit(url)
+    page.evaluate('() => navigator.serviceWorker.ready.then(() => true)')
+    monkeypatch.setattr(server, 'down', True)
+    page.reload()
+    expect(page.locator('body')).to_have_attribute('data-ready', 'true')
+    shown, = give(page, ('teddy.jpg', TEDDY_JPEG))
+    expect(shown.get_by_role('heading')).to_have_text('Teddys')
+    page.get_by_role('button', name='grizzly', exact=True).click()
+    expect(page.locator('.bc-card .bc-bars')).to_have_count(2)
+    policy = page.evaluate('() => fetch("worker.js").then(r => r.headers.get("content-security-policy"))')
+    assert policy == room.POLICY # now the worker's own requests stand under it too
+
+def test_a_new_build_takes_the_place_of_the_old(built, visit, server, runtime):
+    url = built('renewed')
+    page = visit(url)
+    page.evaluate('() => navigator.serviceWorker.ready.then(() => true)')
+    folder = server.folder/'a b'/'renewed'/'try'
+    (folder/'index.html').write_text((folder/'index.html').read_text().replace('Which bears', 'Which fine bears'))
+    (folder/'files.js').write_text((folder/'files.js').read_text().replace('VERSION = "', 'VERSION = "x'))
+    page.evaluate('''() => navigator.serviceWorker.getRegistration().then(r => new Promise(done => {
+        r.onupdatefound = () => { const w = r.installing; w.onstatechange = () => w.state === 'activated' && done() }
+        r.update() }))''')
+    page.reload()
+    expect(page.get_by_role('heading', level=1)).to_have_text('Which fine bears are in your picture?')
+    assert len(page.evaluate('() => caches.keys()')) == 1
+
+def test_it_can_be_installed(url, visit, server):
+    page = visit(url)
+    manifest = page.evaluate('() => fetch(document.querySelector("link[rel=manifest]").href).then(r => r.json())')
+    assert manifest['name'] == 'Which bears are in your picture?' and manifest['display'] == 'standalone'
+    for i in manifest['icons']:
+        size = Image.open(server.folder/'a b'/'bears'/'try'/i['src']).size
+        assert i['sizes'] == f'{size[0]}x{size[1]}'
+
+@pytest.mark.parametrize('width', [320, 390, 768, 1280])
+def test_nothing_is_wider_than_the_screen(url, visit, width):
+    page = visit(url, viewport=dict(width=width, height=800), has_touch=width < 700, is_mobile=width < 700)
+    give(page, ('a_very_long_name_without_a_place_to_break_it_' + 'x'*80 + '.jpg', TEDDY_JPEG), ('robot.jpg', ROBOT_JPEG), ('bad.jpg', b'x'))
+    assert page.evaluate('() => document.documentElement.scrollWidth') <= width
+    expect(page.get_by_role('button', name='Take a photograph')).to_be_visible(visible=width < 700)
+    small = page.evaluate('() => [...document.querySelectorAll("button")].filter(b => b.checkVisibility() && b.getBoundingClientRect().height < 44).length')
+    assert not small
+
+@pytest.mark.parametrize('scheme, colour', [('light', 'rgb(243, 245, 248)'), ('dark', 'rgb(20, 24, 31)')])
+def test_light_and_dark(url, visit, scheme, colour):
+    page = visit(url, color_scheme=scheme)
+    assert page.evaluate('() => getComputedStyle(document.body).backgroundColor') == colour
+
+def test_forced_colours_and_print(url, visit):
+    page = visit(url, forced_colors='active')
+    give(page, ('teddy.jpg', TEDDY_JPEG))
+    assert page.locator('.bc-found .bc-bar b').evaluate('b => getComputedStyle(b).backgroundColor') != page.locator('.bc-card').evaluate('c => getComputedStyle(c).backgroundColor')
+    page.emulate_media(media='print')
+    expect(page.get_by_role('button')).to_have_count(0)
+    expect(page.get_by_role('img', name='Your picture teddy.jpg')).to_be_visible()
+    expect(page.locator('.bc-bars')).to_be_visible()
+
+def test_by_keyboard_and_for_a_screen_reader(url, visit):
+    page = visit(url)
+    page.on('filechooser', lambda _: None) # the browser is told of it now, and not when the key is down
+    page.keyboard.press('Tab')
+    expect(page.get_by_role('button', name='Choose pictures')).to_be_focused()
+    with page.expect_file_chooser() as chooser: page.keyboard.press('Enter')
+    chooser.value.set_files([dict(name='teddy.jpg', mimeType='image/jpeg', buffer=TEDDY_JPEG)])
+    expect(page.locator('#status')).to_have_text('teddy.jpg: Teddys.')
+    line = page.get_by_role('region', name='Answers').get_by_role('listitem').filter(has_text='teddys')
+    p = Classifier().predict(TEDDY_JPEG)
+    expect(line).to_contain_text(re.compile(f'teddys[0-9]+%, counts from {p.thresholds["teddys"]*100:.0f}%, found'))
+
+def test_without_a_network_the_page_says_so_and_tries_again(built, browser, server):
+    url = built('broken')
+    model = server.folder/'a b'/'broken'/'try'/'model.onnx.gz'
+    model.rename(model.with_suffix('.away'))
+    page = browser.new_page()
+    page.goto(url)
+    expect(page.locator('#loading')).to_contain_text('The model can not be made ready (model.onnx.gz is missing (404))')
+    model.with_suffix('.away').rename(model)
+    page.get_by_role('button', name='Try again').click()
+    expect(page.locator('body')).to_have_attribute('data-ready', 'true')
+    page.close()
+
+# Building
+
+def test_the_command(runtime, tmp_path, capsys):
+    assert site(SimpleNamespace(out=str(tmp_path/'public'), model=None, runtime=runtime)) == 0
+    assert 'a first visit loads' in capsys.readouterr().out
+    first = sum(f.stat().st_size for f in (tmp_path/'public').rglob('*') if f.is_file() and f.parent.name != 'heic')
+    assert first < 8e6
+    assert not [f for f in tmp_path.iterdir() if f.name != 'public']
+
+def test_without_npm_and_without_a_network(tmp_path, monkeypatch):
+    monkeypatch.setenv('PATH', str(tmp_path))
+    with pytest.raises(BearclfError, match='there is no npm.*--runtime'): build_site(tmp_path/'public')
+    fake = tmp_path/'npm'
+    fake.write_text('#!/bin/sh\nexit 1\n')
+    fake.chmod(0o755)
+    with pytest.raises(BearclfError, match='npm did not get it.*--runtime'): build_site(tmp_path/'public')
+    assert [f.name for f in tmp_path.iterdir()] == ['npm']
+
+def test_an_archive_that_is_not_the_pinned_one(tmp_path, monkeypatch):
+    fake = tmp_path/'npm'
+    fake.write_text('#!/bin/sh\n: > onnxruntime-web.tgz\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv('PATH', str(tmp_path))
+    with pytest.raises(BearclfError, match='is not what was pinned'): build_site(tmp_path/'public')
+
+def test_a_runtime_that_was_changed(runtime, tmp_path):
+    shutil.copytree(runtime, tmp_path/'runtime')
+    next((tmp_path/'runtime').rglob('ort.wasm.bundle.min.mjs')).write_bytes(b'alert(1)')
+    with pytest.raises(BearclfError, match='ort.wasm.bundle.min.mjs in .* is not that of onnxruntime-web'): build_site(tmp_path/'public', runtime=tmp_path/'runtime')
+    assert not (tmp_path/'public').exists()
+
+def test_places_where_no_site_can_be(tmp_path):
+    (tmp_path/'file').write_text('x')
+    (tmp_path/'thesis').mkdir()
+    (tmp_path/'thesis'/'chapter1.txt').write_text('x')
+    for out, why in ((tmp_path/'file', 'is a file'), (tmp_path/'thesis', 'is no site of bearclf'), (tmp_path/'no'/'public', 'There is no folder')):
+        with pytest.raises(BearclfError, match=why): build_site(out)
+    assert (tmp_path/'thesis'/'chapter1.txt').read_text() == 'x'
+
+def test_a_model_that_is_none(tmp_path):
+    (tmp_path/'cat.onnx').write_bytes(b'cat')
+    with pytest.raises(BearclfError, match='is not an ONNX model'): build_site(tmp_path/'public', tmp_path/'cat.onnx')
+    assert not (tmp_path/'public').exists()
+
+def test_the_sentences_and_words_of_both_pages_are_the_same():
+    assert room.SURENESS == SURENESS

@@ -1,0 +1,150 @@
+"Photo services, against a server that speaks their protocols."
+import re, time
+
+import pytest
+
+from bearclf import network, sources
+from bearclf.download import download
+from bearclf.pictures import PictureError
+from bearclf.sources import Flickr, INaturalist, Openverse, Wikimedia
+from server import BASES, hasty, is_whole, net, rows, service
+
+@pytest.mark.parametrize('kind', BASES)
+def test_each_service(server, tmp_path, kind):
+    res = download(['black bear', 'grizzly'], n=10, source=service(server, kind), dest=tmp_path/'images')
+    assert [(w.query, w.folder) for w in res.words] == [('black bear', 'black_bear'), ('grizzly', 'grizzly')]
+    assert all((w.found, w.new, w.there, w.refused.total()) == (10, 10, 0, 0) for w in res.words)
+    assert res.trouble == '' and res.report.checked == 20 and kind.title in str(res)
+    assert len(is_whole(tmp_path/'images')) == 20
+    assert max(server.asked.values()) == 1 and server.busiest <= network.PER_HOST
+    for r in rows(tmp_path/'images'):
+        assert (r['source'], r['photographer'], r['query']) == (kind.name, 'Ada & Ben', {1: 'black bear', 2: 'grizzly'}[int(r['id'])//10000])
+        assert r['licence'] == ('CC BY 4.0' if kind is INaturalist else 'CC BY 2.0')
+        assert r['page'].startswith('https://') and r['url'].startswith(server.url) and r['time'].endswith('+00:00')
+    assert all(a.startswith('bearclf/') and '@' in a and 'http' in a for a in server.agents)
+
+@pytest.mark.parametrize('kind', BASES)
+def test_pages_without_repeats(server, tmp_path, kind):
+    server.n, server.overlap = 45, 3
+    if kind is Wikimedia: server.n = 120
+    source = service(server, kind)
+    found = [r.id for r in source.search('grizzly', 20 if kind is Flickr else 44)]
+    assert len(found) == len(set(found)) == (20 if kind is Flickr else 44)
+    all_of_them = [r.id for r in source.search('grizzly', 1000)]
+    assert len(all_of_them) == len(set(all_of_them)) == server.n
+
+def test_wikimedia_may_answer_in_two_halves(server):
+    ids = server.ids('grizzly')
+    half = [{'pageid': int(i), 'ns': 6, 'title': f'File:{i}.jpg', 'index': k} for k, i in enumerate(ids)]
+    server.api_faults = [{'query': {'pages': half}, 'continue': {'iicontinue': 'x', 'continue': '||'}}]
+    assert [(r.id, r.url != '') for r in service(server, Wikimedia).search('grizzly', 100)] == [(i, True) for i in ids]
+
+@pytest.mark.parametrize('kind', BASES)
+def test_nothing_found(server, tmp_path, kind):
+    res = download(['nothing', 'grizzly'], n=2, source=service(server, kind), dest=tmp_path/'images')
+    assert [w.new for w in res.words] == [0, 2] and not res.ok and 'nothing: nothing was found' in str(res)
+
+@pytest.mark.parametrize('kind', BASES)
+def test_records_that_lack_something(server, tmp_path, kind):
+    server.lacking = {server.ids('grizzly')[i] for i in (0, 3)}
+    res = download('grizzly', n=8, source=service(server, kind), dest=tmp_path/'images')
+    assert (res.words[0].new, res.words[0].refused.total()) == (8, 2) and 'is incomplete' in str(res)
+    is_whole(tmp_path/'images')
+    with pytest.raises(PictureError, match='incomplete'): service(server, kind).fetch(sources.Record(kind.name, '5', 'grizzly'), tmp_path)
+
+@pytest.mark.parametrize('kind', BASES)
+@pytest.mark.parametrize('faults, trouble', [
+    (['no-json'], 'no JSON|not in its format'), (['a-list'], 'not in its format'), ([{}], 'without'), ([{'results': 3, 'photos': []}], 'without'),
+    (['broken']*4, 'answered 500'), (['broken', 'broken'], ''), (['busy-a-second'], ''), (['busy-an-hour'], 'asks to wait 60 minutes'),
+    (['cut'], ''), (['stall']*4, 'fell silent'), (['gone'], 'answered 404')])
+def test_a_service_in_trouble(server, tmp_path, kind, faults, trouble):
+    server.api_faults = list(faults)
+    source = service(server, kind, net=hasty(faults[0]))
+    if kind is Flickr and isinstance(faults[0], dict): server.api_faults = [{**faults[0], 'stat': 'ok'}]
+    start = time.monotonic()
+    res = download(['black bear', 'grizzly'], n=2, source=source, dest=tmp_path/'images', check=False)
+    if trouble:
+        assert re.search(trouble, res.trouble) and kind.title in res.trouble and res.trouble in str(res) and not res.ok and len(res.words) == 1
+        server.api_faults = []
+        res = download(['black bear', 'grizzly'], n=2, source=service(server, kind), dest=tmp_path/'images', check=False)
+    assert res.ok and [w.new for w in res.words] == [2, 2]
+    if faults == ['busy-a-second']: assert time.monotonic() - start > 1
+
+def test_openverse_goes_on_at_the_page_where_it_was_cut_off(server, tmp_path):
+    server.n, new = 200, []
+    for _ in range(4): # sittings, an hour apart
+        server.patience = len(server.queries) + 5
+        res = download(['grizzly', 'teddy'], n=170, source=service(server, Openverse), dest=tmp_path/'images', check=False)
+        new.append([w.new for w in res.words])
+    assert new == [[100], [70, 20], [0, 100], [0, 50]] and res.ok and [w.kept for w in res.words] == [170, 170]
+    pages = [(q['q'], q['page']) for _, q in server.queries]
+    assert len(pages) - len(set(pages)) == 3 and max(server.asked.values()) == 1  # only what was refused is asked for anew
+
+def test_trouble_in_the_middle_keeps_what_is_there(server, tmp_path):
+    server.n = 60
+    server.api_faults = [None, None, 'busy-an-hour']
+    res = download(['grizzly', 'teddy'], n=50, source=service(server, Openverse), dest=tmp_path/'images', check=False)
+    assert res.words[0].new == 40 and len(is_whole(tmp_path/'images')) == 40 and 'asks to wait' in res.trouble
+    assert len(server.queries) == 3
+
+def test_no_network(tmp_path):
+    source = Wikimedia(base='http://no-such-host.invalid/api.php', net=net(), interval=0)
+    assert 'can not be found' in download('grizzly', source=source, dest=tmp_path/'images').trouble
+    closed = Wikimedia(base='http://127.0.0.1:9/api.php', net=net(), interval=0)
+    assert 'broke off' in download('grizzly', source=closed, dest=tmp_path/'images').trouble
+
+def test_queries_keep_their_distance(server):
+    source = service(server, Openverse, interval=.15)
+    server.n, start = 60, time.monotonic()
+    assert len(list(source.search('grizzly', 60))) == 60
+    assert time.monotonic() - start > .3
+    assert [service(server, k, interval=None).interval for k in BASES] == [1, 3, 1, 1]
+
+@pytest.mark.parametrize('kind', BASES)
+def test_sizes(server, kind):
+    wanted = {Flickr: [{'z', 'm'}, {'l', 'z'}, {'k', 'o'}], Openverse: [{'thumb'}, {'o', 'thumb'}, {'o'}],
+              INaturalist: [{'medium'}, {'large'}, {'original'}], Wikimedia: [{'500'}, {'960'}, {'o'}]}[kind]
+    for size, names in zip(('medium', 'large', 'original'), wanted):
+        urls = [r.url.removesuffix('.jpg').split('/') for r in service(server, kind, size=size).search('grizzly', 10)]
+        assert {u[-1] if kind is INaturalist else u[-2] for u in urls} == names
+
+def test_flickr_asks_for_licences_by_number(server, tmp_path):
+    assert list(service(server, Flickr).search('grizzly', 1))
+    assert server.queries[-1][1]['license'] == '1,4,5,9' and server.queries[-1][1]['safe_search'] == '1'
+    assert list(service(server, Flickr, licence=['by-sa', 'cc0']).search('grizzly', 1)) == []  # all there is is by
+    assert server.queries[-1][1]['license'] == '5,9'
+    asked = len(server.queries)
+    assert list(service(server, Flickr, licence='by-nc-nd').search('grizzly', 1)) == []                 # which it does not have
+    assert [q['method'] for _, q in server.queries[asked:]] == ['flickr.photos.licenses.getInfo']
+    server.licence = '0'
+    assert list(service(server, Flickr).search('grizzly', 1)) == []
+    assert next(service(server, Flickr, licence='any').search('grizzly', 1)).licence == 'All Rights Reserved'
+    assert 'license' not in server.queries[-1][1] or '0' in server.queries[-1][1]['license']
+
+def test_other_services_are_asked_for_licences(server):
+    list(service(server, Openverse, licence=['by', 'cc0']).search('grizzly', 1))
+    assert server.queries[-1][1]['license'] == 'by,cc0'
+    list(service(server, INaturalist, licence=['by', 'cc0', 'pdm']).search('grizzly', 1))
+    assert server.queries[-1][1]['photo_license'] == 'cc-by,cc0'
+    for kind in (Openverse, INaturalist, Wikimedia): assert list(service(server, kind, licence='by-nc').search('grizzly', 5)) == []
+
+def test_flickr_says_what_its_codes_mean(server, tmp_path):
+    assert 'key' in download('grizzly', source=service(server, Flickr, key='bad'), dest=tmp_path/'images').trouble
+    server.api_faults = [{'stat': 'fail', 'code': 105, 'message': 'Service currently unavailable'}]*2
+    assert download('grizzly', n=2, source=service(server, Flickr), dest=tmp_path/'images').trouble == ''
+    server.api_faults = [{'stat': 'fail', 'code': 105, 'message': 'Service currently unavailable'}]*3
+    def trouble(secret='secret'):
+        source = Flickr('good', secret, base=f'{server.url}/flickr', net=net(), interval=0)
+        return download('grizzly', n=3, source=source, dest=tmp_path/'images').trouble
+    assert 'out of order; what is there already stays' in trouble()
+    server.api_faults = [None, {'stat': 'fail', 'code': 1, 'message': 'Too many tags'}]
+    assert 'Too many tags' in (said := trouble()) and 'later' not in said
+    server.api_faults = [{'stat': 'fail'}]
+    assert 'not in its format' in trouble()
+    server.api_faults = ['unauthorized']
+    assert 'FLICKR_SECRET' in trouble()
+    assert 'FLICKR_SECRET' in trouble(secret='wrong') and trouble() == ''
+
+def test_a_cactus_is_no_teddy(server, tmp_path):
+    res = download(['teddy', 'Ursus americanus'], n=2, source=service(server, INaturalist), dest=tmp_path/'images')
+    assert [w.new for w in res.words] == [0, 2] and 'Teddy-bear Cholla (Cylindropuntia bigelovii)' in str(res)

@@ -1,0 +1,46 @@
+"Folds, and trainings that are stopped or hardly possible."
+import shutil
+
+import pytest
+
+from bearclf import features, train
+from bearclf.data import Labelled, read_labels
+from bearclf.inference import Classifier
+from bearclf.pictures import DataError, picture_files
+
+def test_folds_share_no_picture_and_no_copy(drawn, tmp_path):
+    from PIL import Image
+    root = tmp_path/'copies'
+    for kind in ('teddys', 'grizzly', 'other'): shutil.copytree(drawn/kind, root/kind)
+    for f in picture_files(root): Image.open(f).convert('RGB').resize((260, 260)).save(f.with_name(f.stem + '_copy.jpg'), quality=50)
+    pictures = read_labels(root)
+    splits = train.folds_of(pictures, 3)
+    assert sorted(i for _, valid in splits for i in valid) == list(range(len(pictures)))
+    for rest, valid in splits:
+        assert sorted(rest + valid) == list(range(len(pictures)))
+        names = [{pictures[i].file.stem.removesuffix('_copy') for i in part} for part in (rest, valid)]
+        assert not names[0] & names[1]
+    with pytest.raises(DataError, match='too few'): train.folds_of([Labelled(p.file, ('a', 'b')) for p in pictures[:2]], 3)
+    few = [Labelled(p.file, ('rare',)) for p in pictures[:1]] + pictures[4:]
+    with pytest.raises(DataError, match='rare fall into one'): train.folds_of(few, 3)
+
+def test_stopped_in_the_second_fold(drawn, tmp_path, monkeypatch, capsys):
+    "The network of that fold becomes the model, scored on what it was not trained on."
+    epochs = []
+    def stop(self):
+        epochs.append(self.epoch)
+        if len(epochs) == 3: raise KeyboardInterrupt # two a fold
+    monkeypatch.setattr(features.EpochLines, 'after_epoch', stop)
+    scores = train.train(drawn, tmp_path/'stopped.onnx', epochs=2, folds=3)
+    assert 'Stopped' in capsys.readouterr().out and Classifier(tmp_path/'stopped.onnx').card.stopped_early
+    assert 0 < scores.n['all', 'exact match'] < len(read_labels(drawn))/2 and [f.name for f in tmp_path.iterdir()] == ['stopped.onnx']
+
+def test_the_least_that_can_be_trained_on(drawn, tmp_path):
+    root = tmp_path/'least'
+    for kind, n in (('teddys', 3), ('grizzly', 2)):
+        (root/kind).mkdir(parents=True)
+        for f in picture_files(drawn/kind)[:n]: shutil.copy(f, root/kind)
+    scores = train.train(root, tmp_path/'least.onnx', epochs=1)
+    assert scores.n['all', 'exact match'] == 1 and Classifier(tmp_path/'least.onnx').labels == ['grizzly', 'teddys']
+    next((root/'teddys').iterdir()).unlink()
+    with pytest.raises(DataError, match='at least 5'): train.train(root, tmp_path/'fewer.onnx')
