@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from .drawn import drawn_root
+from .drawn import draw, drawn_root
 from .pictures import (DECODE_SIDE, DataError, LABELS_CSV, OTHER, PictureError, open_picture, picture_files,
                               picture_size, sha256, shown, threaded)
 

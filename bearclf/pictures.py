@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'OTHER', 'OTHER_BEAR', 'LABELS_CSV', 'MAX_PIXELS', 'DECODE_SIDE', 'is_kind', 'spoken', 'BearclfError',
-           'PictureError', 'DataError', 'shown', 'beside', 'whole_file', 'check_writable', 'static', 'open_header',
-           'open_file', 'open_picture', 'picture_size', 'folder_entries', 'walk', 'is_picture', 'iter_pictures',
-           'picture_files', 'sha256', 'threaded', 'progress_bar']
+           'PictureError', 'DataError', 'shown', 'MachineError', 'machine_trouble', 'raise_for_machine', 'beside',
+           'whole_file', 'check_writable', 'static', 'open_header', 'open_file', 'open_picture', 'picture_size',
+           'folder_entries', 'walk', 'is_picture', 'iter_pictures', 'picture_files', 'sha256', 'threaded',
+           'progress_bar']
 
 # %% ../nbs/10_pictures.ipynb #7ce2424d
-import functools, hashlib, io, os, sys, threading, warnings
+import errno, functools, hashlib, io, os, re, struct, sys, tempfile, threading, warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -62,11 +63,51 @@ def shown(
     "`name` fit for a one-line message, even if the file system's name for it is not."
     return ''.join(c if c.isprintable() else '?' for c in str(name))
 
+# %% ../nbs/10_pictures.ipynb #41eb01cd
+class MachineError(BearclfError):
+    "What the machine lacks: memory, space, open files. It is no file's fault, so it ends the work."
+
+_MACHINE = {errno.ENOSPC: 'no space left', errno.EDQUOT: 'no space left in your quota',
+            errno.ENOMEM: 'too little memory', errno.EMFILE: 'too many open files', errno.ENFILE: 'too many open files in the whole system',
+            errno.EIO: 'the disk, or the way to it, gives errors', errno.ESTALE: 'the network folder has gone',
+            errno.EROFS: 'the disk may only be read'}
+
+# %% ../nbs/10_pictures.ipynb #5507668d
+def _has_room(n):
+    "Are `n` bytes of memory to be had?"
+    try: return bool(bytearray(n))
+    except MemoryError: return False
+
+def machine_trouble(
+    e:BaseException, # what went wrong, or what it came from
+    memory:int=2**26 # bytes that were wanted: where so many are to be had, a `MemoryError` was not for want of memory
+)->str|None: # what the machine lacks, in words; `None` if it is not the machine
+    "Is this the machine's trouble, and not the file's?"
+    seen = set()
+    while e is not None and id(e) not in seen:
+        seen.add(id(e))
+        if isinstance(e, OSError) and e.errno in _MACHINE:
+            return _MACHINE[e.errno] + (f' ({shown(e.filename)})' if e.filename else '')
+        short = isinstance(e, MemoryError) or re.search('out of memory|not enough memory|bad_alloc', str(e).lower())
+        if short and not _has_room(memory): return _MACHINE[errno.ENOMEM]
+        if 'no space left on device' in str(e).lower():
+            return f'{_MACHINE[errno.ENOSPC]} (temporary files go to {tempfile.gettempdir()})'
+        e = e.__cause__ or e.__context__
+
+def raise_for_machine(
+    e:BaseException,
+    name:str, # what was being done, or with what
+    **kwargs # as for `machine_trouble`
+):
+    "`MachineError` if `e` is the machine's trouble; else nothing happens."
+    if why := machine_trouble(e, **kwargs):
+        raise MachineError(f'{name}: {why}; free some and give the same command again.') from None
+
 # %% ../nbs/10_pictures.ipynb #c9a9d1b1
 def beside(
     path:Path, # a file
     ending:str # of the name
-)->Path: # `.NAME` and the ending; a name near the 255 bytes that file systems allow is cut, and told from others by a hash
+)->Path: # `.NAME` and the ending; a name near the 255 bytes that file systems allow is cut, and a hash put to it
     "A hidden name in the same folder, for what belongs to a file."
     name, raw = path.name, os.fsencode(path.name)
     if len(raw) > 180: name = f'{raw[:160].decode("utf-8", "ignore")}~{hashlib.sha256(raw).hexdigest()[:12]}'
@@ -131,13 +172,36 @@ def _register_heif():
 # %% ../nbs/10_pictures.ipynb #8b5df8b2
 def _too_large(name): return PictureError(f'{name} has more than {MAX_PIXELS:,} pixels, the limit.')
 
+# %% ../nbs/10_pictures.ipynb #263b15f9
+_ABOUT = (b'tEXt', b'zTXt', b'iTXt', b'iCCP', b'eXIf', b'tIME') # chunks of a PNG that say something about the picture
+
+def _pixels_only(f):
+    "The PNG in the open file `f` without what it says about itself."
+    f.seek(0)
+    data = f.read()
+    parts, at = [data[:8]], 8
+    while at + 12 <= len(data):
+        end = at + 12 + struct.unpack('>I', data[at:at+4])[0]
+        if data[at+4:at+8] not in _ABOUT: parts.append(data[at:end])
+        at = end
+    return io.BytesIO(b''.join(parts))
+
+def _open(f):
+    "What Pillow makes of the open file `f`."
+    try: return Image.open(f, formats=_FORMATS)
+    except (ValueError, SyntaxError, EOFError, OSError) as e:
+        f.seek(0)
+        png = f.read(8) == b'\x89PNG\r\n\x1a\n'
+        if not png or isinstance(e, Image.DecompressionBombError): raise
+        return Image.open(_pixels_only(f), formats=['PNG'])
+
 # %% ../nbs/10_pictures.ipynb #805e7dd2
 def open_header(
     f, # an open binary file
     name:str # what messages call it
 )->Image.Image: # not decoded yet; HEIF too
     "The picture in `f`, its header read. `PictureError` if it is none, or has more than `MAX_PIXELS` pixels."
-    try: im = Image.open(f, formats=_FORMATS)
+    try: im = _open(f)
     except Image.DecompressionBombError: raise _too_large(name) from None
     except Image.UnidentifiedImageError:
         f.seek(0)
@@ -205,11 +269,19 @@ def open_file(
         return open(path, 'rb')
     except PermissionError: raise PictureError(f'{name} may not be read by you (permission denied).') from None
     except FileNotFoundError: raise PictureError(f'{name} does not exist.') from None
-    except OSError as e: raise PictureError(f'{name} can not be read ({e.strerror}).') from None
+    except OSError as e:
+        raise_for_machine(e, name)
+        raise PictureError(f'{name} can not be read ({e.strerror}).') from None
 
-# %% ../nbs/10_pictures.ipynb #327f3fe1
+# %% ../nbs/10_pictures.ipynb #9395d4e7
+def _damaged(e, name, im=None):
+    "The `PictureError` for what went wrong in decoding; `MachineError` if the machine was to blame."
+    raise_for_machine(e, name, memory=16*im.width*im.height + 2**26 if im else 2**26)
+    return PictureError(f'{name} is damaged or cut short ({shown(e)}).')
+
 def _decode(f, name, at_least=None):
     "The picture in the open file `f`, decoded to upright RGB."
+    im = None
     try:
         f.seek(0, os.SEEK_END)
         if f.tell() == 0: raise PictureError(f'{name} is empty.')
@@ -218,8 +290,8 @@ def _decode(f, name, at_least=None):
         if at_least: im.draft(None, (at_least, at_least))
         im.load()
         return _to_rgb(im)
-    except PictureError: raise
-    except Exception as e: raise PictureError(f'{name} is damaged or cut short ({shown(e)}).') from e
+    except BearclfError: raise
+    except Exception as e: raise _damaged(e, name, im) from e
 
 # %% ../nbs/10_pictures.ipynb #e2d2fe85
 def open_picture(
@@ -237,7 +309,7 @@ def open_picture(
         try:
             src.load()
             return _to_rgb(src)
-        except Exception as e: raise PictureError(f'{name} is damaged or cut short ({shown(e)}).') from e
+        except Exception as e: raise _damaged(e, name, src) from e
     if isinstance(src, (bytes, bytearray, memoryview)): return _decode(io.BytesIO(src), name, at_least)
     if isinstance(src, io.TextIOBase): raise PictureError(f"{name} is open as text; open it with mode 'rb'.")
     if hasattr(src, 'read'):
@@ -254,11 +326,12 @@ def picture_size(
     "A picture's size, from its header alone. `PictureError` if it can't be read."
     name = shown(file)
     with open_file(file, name) as f:
-        try:
-            im = open_header(f, name)
-            return im.size[::-1] if im.getexif().get(0x0112, 1) in (5, 6, 7, 8) else im.size
-        except PictureError: raise
-        except Exception as e: raise PictureError(f'{name} is damaged or cut short ({shown(e)}).') from e
+        try: im = open_header(f, name)
+        except BearclfError: raise
+        except Exception as e: raise _damaged(e, name) from e
+    try: turned = im.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    except Exception: turned = False # broken EXIF data: the picture itself is whole
+    return im.size[::-1] if turned else im.size
 
 # %% ../nbs/10_pictures.ipynb #c561def4
 def folder_entries(
@@ -271,7 +344,9 @@ def folder_entries(
     except FileNotFoundError: raise DataError(f'There is no folder {shown(folder)}.') from None
     except NotADirectoryError:
         raise DataError(f'{shown(folder)} is a file; give the folder that holds the pictures.') from None
-    except OSError as e: raise DataError(f'The folder {shown(folder)} can not be read ({e.strerror}).') from None
+    except OSError as e:
+        raise_for_machine(e, shown(folder))
+        raise DataError(f'The folder {shown(folder)} can not be read ({e.strerror}).') from None
 
 # %% ../nbs/10_pictures.ipynb #873c3589
 def walk(
@@ -328,7 +403,9 @@ def sha256(
         with open(file, 'rb') as f:
             while block := f.read(1 << 20): h.update(block)
         return h.hexdigest()
-    except OSError as e: raise PictureError(f'{shown(file)} can not be read ({e.strerror}).') from None
+    except OSError as e:
+        raise_for_machine(e, shown(file))
+        raise PictureError(f'{shown(file)} can not be read ({e.strerror}).') from None
 
 # %% ../nbs/10_pictures.ipynb #4fdbde29
 def threaded(

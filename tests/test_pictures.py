@@ -126,7 +126,7 @@ def test_hostile_files(tmp_path, content, why):
 def test_a_bomb_in_a_text_chunk():
     body = b'Comment\0\0' + zlib.compress(b'a'*80_000_000)
     chunk = struct.pack('>I', len(body)) + b'zTXt' + body + struct.pack('>I', zlib.crc32(b'zTXt' + body))
-    with pytest.raises(PictureError, match='damaged'): open_picture(png(8, 8, b'\0\0'*8, extra=chunk))
+    assert open_picture(png(8, 8, b'\0\0'*8, extra=chunk)).size == (8, 8) # what it says of itself is not unpacked
 
 @pytest.mark.parametrize('fmt', ['JPEG', 'PNG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'AVIF', 'JPEG2000', 'PPM'])
 def test_cut_short_anywhere(fmt):
