@@ -15,7 +15,7 @@ from PIL import Image
 import bearclf
 from .drawn import draw
 from .inference import Classifier
-from .pictures import BearclfError, DECODE_SIDE, KINDS, MAX_PIXELS, OTHER, shown
+from .pictures import BearclfError, DECODE_SIDE, KINDS, MAX_PIXELS, is_kind, shown, spoken
 
 # %% ../nbs/33_site.ipynb #b0596578
 WEB = Path(bearclf.__file__).parent/'static'/'site' # the page's own files
@@ -103,8 +103,7 @@ def named(
     card # with or without `names`
 )->str: # for people
     "What the page calls a label."
-    plain = 'something else' if label == OTHER else label.replace('_', ' ')
-    return (getattr(card, 'names', None) or {}).get(label, plain)
+    return (getattr(card, 'names', None) or {}).get(label, spoken(label))
 
 def in_words(
     names:list # one or more
@@ -164,7 +163,7 @@ def page_html(
 
 def _sentence(card):
     "What the model looks for."
-    kinds = in_words([named(k, card) for k in card.labels if k != OTHER])
+    kinds = in_words([named(k, card) for k in card.labels if is_kind(k)])
     return f'A model looks for {kinds}: ' + ('one, several, or none.' if card.multi_label else 'one of them.')
 
 # %% ../nbs/33_site.ipynb #c19b5dd0

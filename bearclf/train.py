@@ -21,7 +21,7 @@ from .export import export_onnx, rescale_logits, update_card
 from .features import fit, see
 from .inference import Classifier
 from .multilabel import ARCH, TrainingError, hold_aside, twins_of
-from .pictures import DataError, OTHER, OTHER_BEAR, check_writable, whole_file
+from .pictures import KINDS, DataError, OTHER, OTHER_BEAR, check_writable, is_kind, spoken, whole_file
 
 # %% ../nbs/23_train.ipynb #caa50fb6
 def folds_of(
@@ -163,6 +163,12 @@ def _settle_model(path, helds, labels, single):
     scores.attrs['held'] = after
     return scores
 
+# %% ../nbs/23_train.ipynb #a46fd98f
+def _names(labels):
+    "How people say each of `labels`, for the card."
+    bears = {*filter(is_kind, labels)} <= {*KINDS}
+    return {k: 'none of these' if k == OTHER and not bears else spoken(k) for k in sorted(labels)}
+
 # %% ../nbs/23_train.ipynb #fddff1c3
 def train(
     path:str|Path, # folder of labelled pictures, as for `read_labels`
@@ -185,7 +191,7 @@ def train(
     check_trainable(pictures, single=single)
     counts = Counter(label for p in pictures for label in p.labels)
     data = dict(hash=data_hash(pictures), pictures=len(pictures), labels=dict(sorted(counts.items())))
-    card = dict(name=Path(out).stem, arch=arch, data=data) | card
+    card = dict(name=Path(out).stem, names=_names(counts), arch=arch, data=data) | card
     print(f'Looking for near-duplicates among {len(pictures)} pictures', flush=True)
     helds, splits = [], folds_of(pictures, folds, seed) if folds else [hold_aside(pictures, seed=seed)]
     for label, n in sorted(counts.items()):
