@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['weighted_scores', 'answers', 'wilson', 'evaluate', 'plot_scores', 'targets_of', 'valid_scores', 'file_probs',
            'file_scores', 'Pair', 'pair_up', 'pair_probs', 'expected_calibration_error', 'platt', 'temperature',
-           'calibrated', 'f1_thresholds', 'bound_false_bears', 'choose_thresholds', 'peaks_apart', 'Said', 'pooled',
-           'plot_precision_recall', 'plot_reliability', 'called_what', 'plot_called_what']
+           'calibrated', 'f1_thresholds', 'bound_false_bears', 'vetoed', 'choose_thresholds', 'peaks_apart', 'Said',
+           'pooled', 'plot_precision_recall', 'plot_reliability', 'called_what', 'plot_called_what']
 
 # %% ../nbs/20_evaluate.ipynb #956cd5d7
 import math, random
@@ -341,6 +341,18 @@ def bound_false_bears(
         for i, (cuts, f1, p) in options.items():
             thresholds[labels[i]] = round(float(_middle(cuts, f1 - price*(p >= cuts[:, None]).sum(1))), 6)
     return thresholds
+
+# %% ../nbs/20_evaluate.ipynb #88c877ab
+def vetoed(
+    probs:np.ndarray, # (pictures, labels) probabilities, 0 to 1
+    thresholds:dict, # name to threshold, 0 to 1
+    labels:list # names, in the order of the columns; `other` among them
+)->np.ndarray: # (pictures, labels) probabilities, 0 to 1
+    "The probabilities, lowered so that no label reaches its threshold where `other` reaches its own."
+    logits, at = _logit(probs), _logit([thresholds[label] for label in labels])
+    none = list(labels).index(OTHER)
+    limit = at + at[none] - logits[:, [none]]
+    return np.where(np.arange(len(labels)) == none, probs, _sigmoid(np.minimum(logits, limit)))
 
 # %% ../nbs/20_evaluate.ipynb #cb2bdef2
 def choose_thresholds(
