@@ -105,7 +105,8 @@ class _Card:
         "The answer with thresholds moved by `steps`."
         if self.seen is None: return
         if 'error' not in self.seen:
-            self.prediction = Prediction(self.seen['probs'], moved(self.seen['thresholds'], steps), names=self.seen['names'])
+            thresholds = moved(self.seen['thresholds'], steps)
+            self.prediction = Prediction(self.seen['probs'], thresholds, names=self.seen['names'])
         self.answer.value = _answer_html(self.seen, self.prediction)
 
     def __str__(self):
@@ -316,12 +317,26 @@ def _notebook():
     kernel = dict(display_name='python3', language='python', name='python3')
     return v4.new_notebook(cells=[cell], metadata=dict(title='Which bears are in your picture?', kernelspec=kernel))
 
-# %% ../nbs/32_app.ipynb #598d75d5
+# %% ../nbs/32_app.ipynb #e6fa52f2
+# where Jupyter and IPython write
+_PLACES = ('JUPYTER_CONFIG_DIR', 'JUPYTER_DATA_DIR', 'JUPYTER_RUNTIME_DIR', 'IPYTHONDIR')
+
+@contextmanager
+def _own_places(folder):
+    "Environment variables that let them write below `folder`."
+    before = {k: os.environ.get(k) for k in _PLACES}
+    os.environ.update({k: str(folder/k.lower()) for k in _PLACES})
+    try: yield
+    finally:
+        for k,v in before.items():
+            if v is None: os.environ.pop(k, None)
+            else: os.environ[k] = v
+
 @contextmanager
 def _folder():
     "A folder with the notebook, and one with the template, while they are needed."
     import nbformat
-    with tempfile.TemporaryDirectory(prefix='bearclf-') as tmp:
+    with tempfile.TemporaryDirectory(prefix='bearclf-', ignore_cleanup_errors=True) as tmp, _own_places(Path(tmp)):
         notebook, template = Path(tmp)/'page'/'app.ipynb', Path(tmp)/'template'/'index.html.j2'
         for f,text in ((notebook, nbformat.writes(_notebook())), (template, static('app.html.j2'))):
             f.parent.mkdir()

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DUPLICATE_DISTANCE', 'DEDUPE_DISTANCE', 'phash', 'hash_pictures', 'near_duplicates', 'Trouble', 'Duplicates',
-           'Report', 'verify', 'Copy', 'Deduped', 'look_at', 'alike', 'dedupe']
+           'Report', 'verify', 'Copy', 'Deduped', 'look_at', 'alike', 'dedupe', 'undo']
 
 # %% ../nbs/15_checks.ipynb #add60042
 import html, math, os
@@ -17,8 +17,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from .data import labels_below, read_labels_csv
-from .manifest import CREDITS, MANIFEST, aside_of, listed_files, move_recorded, rows_follow, settle
+from .data import labels_below
+from .labels import read_labels_csv
+from .manifest import (CREDITS, MANIFEST, aside_of, is_linked_to, listed_files, move_recorded, moves_in,
+                              read_manifest, rows_follow, settle)
 from .pictures import (DataError, LABELS_CSV, PictureError, is_picture, open_picture, picture_files,
                               picture_size, progress_bar, sha256, shown, threaded, walk)
 
@@ -159,6 +161,8 @@ def _groups(files, key):
     return [g for g in res.values() if len(g) > 1]
 
 # %% ../nbs/15_checks.ipynb #f2e4f658
+_LINKED = 'It lies in a folder that is only linked to, and was left there.'
+
 def _set_aside(path, report):
     "Move what the `report` says can't be used to the folder beside `path`."
     moves, taken = [], listed_files(path)
@@ -166,6 +170,9 @@ def _set_aside(path, report):
         for troubles in (report.unreadable, report.small):
             for i, t in enumerate(troubles):
                 if not os.path.lexists(t.file): continue # a row of `labels.csv` without a file
+                if is_linked_to(path, t.file):
+                    troubles[i] = t._replace(reason=f'{t.reason} {_LINKED}')
+                    continue
                 try: to = move_recorded(path, t.file, aside_of(path)/t.file.relative_to(path), t.reason, taken)
                 except (OSError, DataError) as e:
                     why = str(getattr(e, 'strerror', None) or e).rstrip('.')
@@ -251,8 +258,11 @@ class Deduped(_Listing):
             yield 'under two labels', ' = '.join(map(name, d.files)) + f' (labels: {labels}); left for you to decide'
         for t in self.unreadable: yield 'unreadable', f'{name(t.file)}: {t.reason}'
         for c in self.copies:
-            went = f' -> {name(c.moved)}' if c.moved else ', which could not be moved'
+            went = f' -> {name(c.moved)}' if c.moved else ', which was not moved' + self._why_not(c)
             yield 'copy', f'{name(c.file)} of {name(c.of)}{went}'
+
+    def _why_not(self, c):
+        return ': it lies in a linked folder' if is_linked_to(Path(os.path.abspath(self.path)), c.file) else ''
 
     def _head(self):
         moved = sum(c.moved is not None for c in self.copies)
@@ -328,6 +338,7 @@ def _move_copies(path, copies):
     moved, listed = [], listed_files(path)
     try:
         for i, c in enumerate(copies):
+            if is_linked_to(path, c.file): continue
             why = f'duplicate of {c.of.relative_to(path).as_posix()}'
             try: to = move_recorded(path, c.file, aside_of(path)/c.file.relative_to(path), why, listed)
             except OSError: continue
@@ -338,14 +349,15 @@ def _move_copies(path, copies):
 # %% ../nbs/15_checks.ipynb #5b0ad794
 def dedupe(
     path:str|Path, # a folder of labelled pictures, as for `read_labels`
-    distance:int=DEDUPE_DISTANCE # bits in which the hash of a copy may differ, 0 to 31
+    distance:int=DEDUPE_DISTANCE, # bits in which the hash of a copy may differ, 0 to 31
+    move:bool=True # move the copies, or only say which they are?
 )->Deduped: # print it, or show it in a notebook
     """Move copies of the same picture under the same label to the folder `<path>_set_aside`; the largest stays. Those
     under different labels are reported and left. Nothing is deleted or overwritten, the manifest gets a line for each
     move. `DataError` if `path` is no folder, or can't be written."""
     if not 0 <= distance < 32: raise DataError(f'The distance is {distance}; give 0 to 31 bits.')
     given, path = Path(path), Path(os.path.abspath(path))
-    settle(path)
+    if move: settle(path)
     files, labels = picture_files(path), labels_below(path)
     looks, unreadable = look_at(files, 'dedupe')
     report = Deduped(given, len(files), unreadable=unreadable)
@@ -354,5 +366,24 @@ def dedupe(
         report.copies += (Copy(*c) for c in copies)
         if across: report.across.append(across)
     report.copies.sort()
-    _move_copies(path, report.copies)
+    if move: _move_copies(path, report.copies)
     return report
+
+# %% ../nbs/15_checks.ipynb #665ee871
+def undo(
+    path:str|Path # the folder of the set
+)->tuple[list[Path], list[Path]]: # what was put back, where it is now; what was not, as its place is taken
+    "Put back all that `verify` and `dedupe` set aside. `DataError` if `path` is no folder, or can't be written."
+    path = Path(os.path.abspath(path))
+    if not path.is_dir(): raise DataError(f'There is no folder {shown(path)}.')
+    settle(path)
+    came = {new: old for old, new, _, why in moves_in(path, list(read_manifest(path))) if not why.endswith('by hand')}
+    back, left, moves = [], [], []
+    for new, old in came.items():
+        if not (new.is_relative_to(aside_of(path)) and os.path.lexists(new)): continue
+        if os.path.lexists(old) or not old.is_relative_to(path): left.append(new)
+        else:
+            moves.append((new, move_recorded(path, new, old, 'undone', {*()}), None))
+            back.append(old)
+    rows_follow(path, moves)
+    return back, left

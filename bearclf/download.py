@@ -16,8 +16,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from .checks import Report, verify
-from .data import label_name
-from .manifest import Manifest
+from .labels import label_name
+from .manifest import Manifest, aside_of, listed_files, move_recorded
 from .network import PER_HOST
 from .pictures import (BearclfError, DataError, PictureError, folder_entries, is_picture, picture_size,
                               progress_bar, sha256, shown)
@@ -168,7 +168,8 @@ def _is_there(record, word, dest, manifest, lying):
 # %% ../nbs/14_download.ipynb #5a084ae7
 class _Arrivals:
     "The photographs of one word that are on their way, entered into `word` and `manifest` as they arrive."
-    def __init__(self, word, manifest, bar): self.word, self.manifest, self.bar, self.busy = word, manifest, bar, {}
+    def __init__(self, word, manifest, bar, again):
+        self.word, self.manifest, self.bar, self.again, self.busy = word, manifest, bar, again, {}
 
     def await_(self, future, record): self.busy[future] = record
 
@@ -176,13 +177,21 @@ class _Arrivals:
         for f in done:
             record = self.busy[f]
             try:
-                file = f.result()
-                if (record.source, record.id) not in self.manifest.files: # here twice, by a Ctrl-C
-                    self.manifest.add(_row(record, file, self.word.folder))
-                self.word.new += 1
+                if self._enter(record, f.result()): self.word.new += 1
             except PictureError as e: self.word.refuse(record, e)
             del self.busy[f]
         self.bar.update(min(self.word.wanted, self.word.kept) - self.bar.n)
+
+    def _enter(self, record, file):
+        "Give the photograph its line. `PictureError` if another photograph came as the very same file."
+        if (record.source, record.id) in self.manifest.files: return True # here twice, by a Ctrl-C
+        row = _row(record, file, self.word.folder)
+        if first := self.manifest.shas.get(row['sha256']):
+            self.again[first] += 1
+            file.unlink()
+            raise PictureError('It is the very same file as another photograph, as a notice in its place would be.')
+        self.manifest.add(row)
+        return True
 
     def settle_some(self): self.settle(wait(self.busy, return_when=FIRST_COMPLETED).done)
 
@@ -196,14 +205,14 @@ class _Arrivals:
             with suppress(BearclfError): self.settle([f])
 
 # %% ../nbs/14_download.ipynb #732c9f2e
-def _fetch_word(source, word, dest, manifest, pool):
-    "Fetch the photographs of a search word, entering each into `word` and `manifest`."
+def _fetch_word(source, word, dest, manifest, pool, again):
+    "Fetch the photographs of a search word, entering each into `word` and `manifest`; `again` counts what came twice."
     n, folder, lying = word.wanted, dest/word.folder, _open_folder(dest, word.folder)
     before = dict(manifest.found[source.name, word.query])
     for file in before.values(): _count(word, dest, file)
     word.found = word.there
     with progress_bar(shown(word.query), total=n, initial=min(n, word.there), unit=' photographs', delay=1) as bar:
-        coming = _Arrivals(word, manifest, bar)
+        coming = _Arrivals(word, manifest, bar, again)
         try:
             for record in source.search(word.query, 2*n + 20, len(before)) if word.kept < n else ():
                 if record.id in before: continue
@@ -222,6 +231,15 @@ def _fetch_word(source, word, dest, manifest, pool):
         except BaseException:
             coming.give_up()
             raise
+
+# %% ../nbs/14_download.ipynb #6e0414d9
+def _set_notices_aside(dest, notices):
+    "Move those `notices`, files below `dest`, out of the set that came for three photographs or more."
+    path = Path(os.path.abspath(dest))
+    for name in notices:
+        if not (path/name).is_file(): continue
+        why = 'the same file came for several photographs: a notice in their place'
+        move_recorded(path, path/name, aside_of(path)/name, why, listed_files(path))
 
 # %% ../nbs/14_download.ipynb #2af27aa1
 def download(
@@ -244,12 +262,15 @@ def download(
         source = open_source(source, licence, size, key, secret)
     dest = Path(dest)
     res = Downloaded(dest, getattr(source, 'title', source.name))
+    again = Counter()
     with Manifest(dest) as manifest, ThreadPoolExecutor(PER_HOST) as pool:
         try:
             for query, folder in folders.items():
                 res.words.append(word := WordCount(query, folder, n))
-                try: _fetch_word(source, word, dest, manifest, pool)
+                try: _fetch_word(source, word, dest, manifest, pool, again)
                 except NothingFound as e: word.note = str(e)
         except SourceError as e: res.trouble = str(e)
+        notices = [manifest.files[first] for first, n in again.items() if n > 1]
+    _set_notices_aside(dest, notices)
     if check and any(w.kept for w in res.words): res.report = verify(dest)
     return res

@@ -19,7 +19,7 @@ from .evaluate import answers, file_probs
 from .features import Known, ResidualAttention, to_int8, to_onnx
 from .inference import CARD_FORMAT, CARD_KEY, Classifier, parts_of
 from .multilabel import TrainingError, is_single, predictions
-from .pictures import DECODE_SIDE, OTHER, open_picture, whole_file
+from .pictures import DECODE_SIDE, OTHER, open_picture, raise_for_machine, whole_file
 
 # %% ../nbs/22_export.ipynb #7fed7a4e
 def _preparation(learn):
@@ -142,6 +142,7 @@ def _write_int8(learn, float_file, path):
     prepare = Classifier(float_file).preprocess
     try: to_int8(float_file, path, [prepare(f)[:1] for f in _some(learn.dls.train_ds, 128)])
     except Exception as e:
+        raise_for_machine(e, 'Making eight bits of the network')
         raise TrainingError(f'This network cannot be written in eight bits ({type(e).__name__}).') from e
 
 # %% ../nbs/22_export.ipynb #8da56317

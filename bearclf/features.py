@@ -21,7 +21,7 @@ from .evaluate import targets_of
 from .multilabel import (ARCH, SIDES, TrainingError, bear_dataloaders, bear_learner, hold_aside,
                                 packaged_weights, side_of)
 from .other_class import Collage
-from .pictures import OTHER, progress_bar
+from .pictures import OTHER, progress_bar, raise_for_machine
 
 # %% ../nbs/21_features.ipynb #ec9bd6a8
 def to_onnx(
@@ -37,6 +37,7 @@ def to_onnx(
                           dynamic_shapes=({0: torch.export.Dim('pictures')},), dynamo=True, external_data=False,
                           verbose=False)
     except Exception as e:
+        raise_for_machine(e, 'Writing the network')
         raise TrainingError(f'torch cannot write this network as ONNX ({type(e).__name__}); '
                             'take another backbone.') from e
 
@@ -140,7 +141,9 @@ def _int8_or_floats(floats, pictures):
     def load(file): return partial(ort.InferenceSession(file, providers=['CPUExecutionProvider']).run, ['features'])
     run, eight = load(floats), Path(floats).with_name('eight.onnx')
     try: to_int8(floats, eight, [o[None] for o in pictures])
-    except Exception: return run # what quantization raises is as manifold as networks are
+    except Exception as e: # what quantization raises is as manifold as networks are
+        raise_for_machine(e, 'Making eight bits of the network')
+        return run
     small = load(eight)
     a, b = (o({'image': pictures[:32]})[0].ravel() for o in (run, small))
     return small if a @ b > .9*np.linalg.norm(a)*np.linalg.norm(b) else run

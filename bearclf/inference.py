@@ -8,6 +8,9 @@ __all__ = ['CARD_KEY', 'CARD_FORMAT', 'MODEL', 'ModelError', 'Card', 'choose_thr
 
 # %% ../nbs/30_inference.ipynb #98a1ede5
 import html, json, math, os, re, threading
+
+os.environ['ORT_DISABLE_TELEMETRY'] = '1' # else onnxruntime writes to the home folder, and asks for its maker's server
+
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace

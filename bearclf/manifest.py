@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MANIFEST', 'CREDITS', 'read_manifest', 'follow_moves', 'record_move', 'Manifest', 'move_file', 'aside_of',
-           'listed_files', 'move_recorded', 'rows_follow', 'settle', 'write_credits']
+           'listed_files', 'is_linked_to', 'move_recorded', 'rows_follow', 'moves_in', 'settle', 'write_credits']
 
 # %% ../nbs/12_manifest.ipynb #262dfa6f
 import csv, errno, html, itertools, json, os, re, shutil
@@ -14,8 +14,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from string import Template
 
-from .data import read_labels_csv
-from .pictures import DataError, LABELS_CSV, check_writable, picture_files, shown, static, whole_file
+from .labels import read_labels_csv
+from .pictures import DataError, LABELS_CSV, beside, check_writable, picture_files, shown, static, whole_file
 
 # %% ../nbs/12_manifest.ipynb #24a00709
 MANIFEST = 'manifest.jsonl'  # the record of a set, in its folder
@@ -105,6 +105,7 @@ class Manifest:
         path:str|Path # the folder of the set, made if it does not exist
     ):
         self.path, self.files = Path(path), {}   # {(source, id): the file in which it arrived}
+        self.shas = {}                           # {hash of a file: the first photograph, (source, id), that came as it}
         self.found = defaultdict(dict)           # {(source, search word): {id: file}}
 
     def __enter__(self):
@@ -133,6 +134,7 @@ class Manifest:
     def _enter(self, row):
         if {'file', 'source', 'id'} <= row.keys():
             self.files[row['source'], row['id']] = row['file']
+            self.shas.setdefault(row.get('sha256'), (row['source'], row['id']))
             self.found[row['source'], row.get('query')][row['id']] = row['file']
 
     def add(self,
@@ -148,9 +150,19 @@ class Manifest:
         self._f.close()
         self._lock.release()
 
-# %% ../nbs/12_manifest.ipynb #65be80eb
+# %% ../nbs/12_manifest.ipynb #a5bb13c6
+def _place_link(link, to):
+    "Move the link `link` to `to`, a name that is ours already, so that it still leads where it led."
+    target = os.readlink(link)
+    if not os.path.isabs(target): target = os.path.relpath(os.path.join(link.parent, target), to.parent)
+    part = beside(to, '.link.part')
+    part.symlink_to(target)
+    os.replace(part, to)
+    os.unlink(link)
+
 def _place(file, to):
-    "Move `file` to `to`, a name that is ours already; also to another disk."
+    "Move `file` to `to`, a name that is ours already; also to another disk. A link is moved as a link."
+    if file.is_symlink(): return _place_link(file, to)
     try: os.replace(file, to)
     except OSError as e:
         if e.errno != errno.EXDEV: raise
@@ -219,6 +231,14 @@ def listed_files(
     "The files that a `labels.csv` names, in the set or set aside from it. `DataError` where one can't be read."
     return {*read_labels_csv(path, missing_ok=True), *read_labels_csv(aside_of(path), missing_ok=True)}
 
+# %% ../nbs/12_manifest.ipynb #a1c0d536
+def is_linked_to(
+    path:Path, # the folder of a set
+    file:Path # below it
+)->bool:
+    "Does `file` lie in a folder that the set only links to? Then it is another's, and is left where it is."
+    return any(p.is_symlink() for p in file.parents if p != path and p.is_relative_to(path))
+
 # %% ../nbs/12_manifest.ipynb #97cf8a6e
 def move_recorded(
     path:Path, # the folder of the set
@@ -258,11 +278,15 @@ def rows_follow(
     if within: _rename_rows(path, within)
 
 # %% ../nbs/12_manifest.ipynb #ea60008c
-def _moves_in(path, lines):
-    "Of each move: (where the file was, where it went, its labels if the line gives some)."
+def moves_in(
+    path:Path, # the folder of the set
+    lines:Iterable[dict] # of its manifest
+)->Iterator[tuple]: # (where a file was, where it went, labels that the line gives, or `None`, why), oldest first
+    "What moved."
     for o in lines:
         if all(isinstance(o.get(k), str) for k in ('file', 'moved_to')):
-            yield *(Path(os.path.abspath(path/o[k])) for k in ('file', 'moved_to')), o.get('labels')
+            old, new = (Path(os.path.abspath(path/o[k])) for k in ('file', 'moved_to'))
+            yield old, new, o.get('labels'), o.get('why', '')
 
 # %% ../nbs/12_manifest.ipynb #cd566a3f
 def _begun(old, new):
@@ -273,7 +297,7 @@ def _begun(old, new):
 def _last_moves(moves):
     "{where a file was: (where it went, labels)}, without those that came back."
     last = {}
-    for old, new, labels in moves:
+    for old, new, labels, _ in moves:
         last[old] = new, labels
         last.pop(new, None)
     return last
@@ -285,10 +309,10 @@ def settle(
     """Bring manifest, files and `labels.csv` into step, after a process was killed in the middle of a move, or files
     were put back by hand."""
     aside, lines = aside_of(path), list(read_manifest(path))
-    moves = list(_moves_in(path, lines))
+    moves = list(moves_in(path, lines))
     def ours(f): return f.is_relative_to(path) or f.is_relative_to(aside)
     if moves and 'moved_to' in lines[-1]:
-        old, new, _ = moves[-1]
+        old, new, *_ = moves[-1]
         if ours(old) and ours(new) and _begun(old, new): new.unlink()
     last = _last_moves(moves)
     for old, (new, _) in [*last.items()]:

@@ -139,6 +139,15 @@ def _body(r, max_bytes, total):
         if time.monotonic() > until: raise NetError(f'was not done after {_wait_text(total)}')
     return b''.join(parts)
 
+# %% ../nbs/10_network.ipynb #64821fd9
+_NOTICE = re.compile('unavailable|not[-_]?(found|available)|no[-_]?(image|photo|picture)|placeholder|missing|removed|deleted',
+                     re.IGNORECASE)
+
+def _is_notice(asked, reached):
+    "Was `asked` answered with a picture that says that there is none? The name of the address `reached` tells."
+    def name(url): return urlsplit(url).path.rpartition('/')[2]
+    return name(asked) != name(reached) and bool(_NOTICE.search(name(reached)))
+
 # %% ../nbs/10_network.ipynb #20d9adf6
 class Net:
     "Requests under the rules above. Threads may share it."
@@ -180,6 +189,7 @@ class Net:
                 until, answered = self.closed.get(place, (0, ''))
                 if time.monotonic() < until: raise NetError(answered)
                 with self._follow(method, url, kwargs) as r:
+                    if _is_notice(url, r.url): raise NetError('says by its address that the picture is not available')
                     if r.status_code == 200: return _body(r, self.max_bytes, self.total)
                     raise self._refusal(r, place)
             except HTTPError as e: # while the content came, where `Retry` looks no longer

@@ -334,12 +334,15 @@ def picture_size(
     return im.size[::-1] if turned else im.size
 
 # %% ../nbs/10_pictures.ipynb #c561def4
+# What systems and network disks put into folders, thumbnails and deleted files among it.
+_SYSTEM = {'@eaDir', '#recycle', '$RECYCLE.BIN', 'System Volume Information', '__MACOSX', 'lost+found'}
+
 def folder_entries(
     folder:str|Path
-)->list: # of `os.DirEntry`, sorted by name, without what is hidden
+)->list: # of `os.DirEntry`, sorted by name, without what is hidden or the system's own
     "What lies in `folder`. `DataError` if there is no such folder, or it can't be read."
     try:
-        with os.scandir(folder) as it: entries = [e for e in it if not e.name.startswith('.')]
+        with os.scandir(folder) as it: entries = [e for e in it if e.name[0] != '.' and e.name not in _SYSTEM]
         return sorted(entries, key=lambda e: e.name)
     except FileNotFoundError: raise DataError(f'There is no folder {shown(folder)}.') from None
     except NotADirectoryError:

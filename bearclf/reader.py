@@ -52,7 +52,8 @@ def look(
     kinds = [k for k in answer.probs if k != OTHER and classifier.has_maps]
     maps = {k: _uri(_shade(answer.heatmap(k)), 'PNG') for k in kinds}
     picture.thumbnail((_SIDE, _SIDE))
-    return dict(probs=answer.probs, thresholds=answer.thresholds, names=dict(classifier.card.names), picture=_uri(picture, 'JPEG'), maps=maps)
+    return dict(probs=answer.probs, thresholds=answer.thresholds, names=dict(classifier.card.names),
+                picture=_uri(picture, 'JPEG'), maps=maps)
 
 # %% ../nbs/32_reader.ipynb #d843b0d5
 def in_words(

@@ -161,6 +161,12 @@ class _Asked:
         if not isinstance(answer, list): raise self._fail(f'sent an answer without {".".join(path)}')
         return answer
 
+# %% ../nbs/13_sources.ipynb #53b11b89
+def _refuse_blank(im):
+    "`PictureError` for a picture of one colour, which stands for one that is gone."
+    if all(high - low < 4 for low, high in im.resize((32, 32)).getextrema()):
+        raise PictureError('What its server sent is blank.')
+
 # %% ../nbs/13_sources.ipynb #75fad0d1
 class _Service(_Asked):
     "What the sources below share beyond that: licences, and the fetching of files."
@@ -200,7 +206,7 @@ class _Service(_Asked):
         if not record.url: raise PictureError('What its source says of it is incomplete.')
         try: content = self.net.get(record.url)
         except NetError as e: raise PictureError(f'Its server {e}.') from None
-        open_picture(content, at_least=1, name='What its server sent')  # small is enough: all of the file is read
+        _refuse_blank(open_picture(content, at_least=1, name='What its server sent')) # small will do: all is read
         file = Path(dest)/(record.stem + _SUFFIX[open_header(io.BytesIO(content), record.id).format])
         with whole_file(file) as part: part.write_bytes(content)
         return file
@@ -402,7 +408,10 @@ class Wikimedia(_Service):
 SOURCES = {s.name: s for s in (Flickr, Openverse, INaturalist, Wikimedia)}
 
 # %% ../nbs/13_sources.ipynb #d8aef541
-def _config_file(): return Path(os.environ.get('XDG_CONFIG_HOME') or Path.home()/'.config')/'bearclf'/'config.ini'
+def _config_file():
+    "Where a key may stand, whether the file exists or not; in no home folder, for a user without one."
+    home = os.path.expanduser('~') # stays `~` for one without a home
+    return Path(os.environ.get('XDG_CONFIG_HOME') or f'{home}/.config')/'bearclf'/'config.ini'
 
 # %% ../nbs/13_sources.ipynb #83042985
 def flickr_keys(

@@ -191,7 +191,7 @@ def train(
     Cross-validation: Stone, 1974, doi:10.1111/j.2517-6161.1974.tb00994.x."""
     check_writable(out)
     pictures = read_labels(path, corrections)
-    check_trainable(pictures, single=single)
+    check_trainable(pictures, single, path)
     counts = Counter(label for p in pictures for label in p.labels)
     data = dict(hash=data_hash(pictures), pictures=len(pictures), labels=dict(sorted(counts.items())))
     card = dict(name=Path(out).stem, names=_names(counts), arch=arch, data=data) | card
