@@ -148,6 +148,7 @@ def _int8_or_floats(floats, pictures):
     a, b = (o({'image': pictures[:32]})[0].ravel() for o in (run, small))
     return small if a @ b > .9*np.linalg.norm(a)*np.linalg.norm(b) else run
 
+# %% ../nbs/21_features.ipynb #9f95edd7
 def _eyes(learn):
     "The backbone of `learn` as a function of prepared pictures (pictures, 3, rows, columns), as it ships."
     x = torch.cat([x for _, (x, *_) in zip(range(4), learn.dls.valid)]).cpu()

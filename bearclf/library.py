@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import bearclf
 from .batch import kinds_in
-from .pictures import (BearclfError, DataError, OTHER, PictureError, check_writable, open_picture, shown,
+from .pictures import (BearclfError, DataError, OTHER, PictureError, open_picture, shown,
                               threaded, whole_file)
 from .tables import check_output
 
@@ -102,8 +102,10 @@ def _put(file, to, how):
     else:
         with whole_file(to) as part: shutil.copy2(file, part)
 
+# %% ../nbs/31_library.ipynb #9750fc54
 def _at(file): return os.path.join(os.path.realpath(file.parent), file.name)
 
+# %% ../nbs/31_library.ipynb #0a55dcea
 def _put_all(file, places, how, leaves):
     "A picture at all its places, and its sidecar beside it; does it leave its old place?"
     sidecar = file.with_name(file.name + '.xmp')
@@ -173,6 +175,7 @@ def _is_ours(path, first):
         with open(path, 'rb') as f: return f.read(len(first)) in (first, b'')
     except OSError as e: raise DataError(f'{shown(path)} can not be read ({e.strerror}).') from None
 
+# %% ../nbs/31_library.ipynb #47feaad8
 class Report:
     "A page in the making: `add` every row, then `write` it."
     def __init__(self,
@@ -212,6 +215,7 @@ def _grid(pictures):
     yield from map(_figure, pictures, threaded(_small, (file for _, file, *_ in pictures)))
     yield '</div>\n'
 
+# %% ../nbs/31_library.ipynb #0f8c86dd
 def _page(report)->Iterator[str]:
     "The page of a report, piece by piece."
     parts = sorted(report.sections.items(), key=lambda part: (part[0] == 'nothing found', part[0]))

@@ -1,6 +1,5 @@
 "Folders of any size: which files are looked at, and tables that survive Ctrl-C, SIGTERM, SIGKILL and a full disk."
 import csv, json, os, resource, shutil, signal, subprocess, sys, time
-from pathlib import Path
 
 import pytest
 

@@ -15,7 +15,7 @@ from bearclf.app import SURENESS, moved
 from bearclf.drawn import draw
 from bearclf.inference import Classifier
 from bearclf.pictures import BearclfError, DECODE_SIDE, MAX_PIXELS, PictureError, open_picture, spoken
-from bearclf.site import MAX_BYTES, build_site, examples, has_hash, packages, site
+from bearclf.site import MAX_BYTES, build_site, examples, packages, site
 from tiny_model import LABELS, card, tiny_model
 
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
