@@ -1,5 +1,5 @@
 // The page: takes pictures from wherever a person has them, hands them to the worker one after another, and shows the answers as they come.
-import {found, moved} from './infer.js'
+import {OTHER, found, moved} from './infer.js'
 
 const app = document.querySelector('.bc-app'), settings = JSON.parse(app.dataset.settings)
 const $ = id => document.getElementById(id), grid = app.querySelector('.bc-cards')
@@ -13,7 +13,7 @@ let news = [] // answered since all was last quiet
 
 // Words
 
-const nameOf = label => card.names?.[label] ?? (label === 'other' ? 'something else' : label.replaceAll('_', ' '))
+const nameOf = label => settings.names[label]
 const capital = text => text.charAt(0).toUpperCase() + text.slice(1)
 const percent = p => `${Math.round(100*p)}%`
 function inWords(labels) {
@@ -155,13 +155,13 @@ function told(c) {
 
 const thresholds = () => card.multi_label ? moved(card.thresholds, Number($('sure').value)) : null
 const labelsOf = c => found(c.probs, thresholds(), card.labels)
-const kindsOf = labels => labels.filter(k => k !== 'other')
+const kindsOf = labels => labels.filter(k => k !== OTHER)
 
 // The answer in a few words, and a sentence where these words are that nothing was found.
 function headline(c) {
-  const labels = labelsOf(c), kinds = kindsOf(labels), all = kindsOf(card.labels)
+  const labels = labelsOf(c), kinds = kindsOf(labels)
   if (kinds.length) return [capital(inWords(kinds)), '']
-  const sentence = `The model looked for ${inWords(all)}, and is not sure enough of any.${labels.length ? ' It takes this for something else.' : ''}`
+  const sentence = `The model looked for ${inWords(settings.kinds)}, and is not sure enough of any.${labels.length ? ' It takes this for something else.' : ''}`
   return [settings.bears ? 'No bear found' : 'Nothing found', sentence]
 }
 
