@@ -16,7 +16,6 @@ from pathlib import Path
 
 from . import __version__
 from .batch import Inputs, kinds_in, model_id, rows_of
-from .checks import DEDUPE_DISTANCE, dedupe, undo, verify
 from .data import check_trainable, read_labels
 from .drawn import sample_images
 from .pictures import BearclfError, DataError, check_writable, machine_trouble, progress_bar, shown
@@ -305,6 +304,7 @@ def _train_args(commands):
 # %% ../nbs/34_cli.ipynb #c9fced52
 def verify_images(args):
     "Check a folder of pictures; 1 if anything was found."
+    from bearclf.checks import verify
     report = verify(args.images, move=not args.dry_run)
     print(report)
     return int(not report.ok)
@@ -378,7 +378,9 @@ def _site_args(commands):
 # %% ../nbs/34_cli.ipynb #13254d98
 def dedupe_images(args):
     "Set copies of pictures aside; 1 if something is left for a person to do."
-    report = dedupe(args.images, args.distance, move=not args.dry_run)
+    from bearclf.checks import DEDUPE_DISTANCE, dedupe
+    distance = DEDUPE_DISTANCE if args.distance is None else args.distance
+    report = dedupe(args.images, distance, move=not args.dry_run)
     print(report)
     return int(not report.ok)
 
@@ -390,13 +392,14 @@ def _dedupe_args(commands):
                  '\nreported and left for you to decide. Exit code 1 then, or if a picture could not be'
                  '\nread or moved.')
     p.add_argument('images', metavar='IMAGES', help='the folder')
-    p.add_argument('--distance', type=int, default=DEDUPE_DISTANCE, metavar='N',
-                   help='bits, of 64, in which copies may differ, 0 to 31 (default: %(default)s)')
+    p.add_argument('--distance', type=int, metavar='N',
+                   help='bits, of 64, in which copies may differ, 0 to 31 (default: 6)')
     _add_dry_run(p)
 
 # %% ../nbs/34_cli.ipynb #24475b0b
 def undo_moves(args):
     "Put back what verify and dedupe set aside; 1 if something could not be."
+    from bearclf.checks import undo
     back, left = undo(args.images)
     print(f'{len(back)} put back' + (f', {len(left)} left aside, as their places are taken:' if left else '.'))
     for f in left: print(f'  {shown(f)}')

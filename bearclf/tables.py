@@ -173,7 +173,7 @@ def _disk(path, more=''):
     try: yield
     except OSError as e: raise DataError(f'{shown(path)} can not be written ({e.strerror or e}){more}.') from e
 
-# %% ../nbs/31_tables.ipynb #8ab470ec
+# %% ../nbs/31_tables.ipynb #3355bcb4
 @contextmanager
 def _locked(path):
     "The right to write `path`, for one process; what one that was killed has left half-written beside it is removed."
@@ -193,7 +193,7 @@ def _foreign(path):
     return DataError(f'{shown(path)} is there already and is no table of bearclf predict with these labels; '
                      'give another name, or move it away.')
 
-# %% ../nbs/31_tables.ipynb #aee3e3e6
+# %% ../nbs/31_tables.ipynb #5b2ed8a7
 def _places(log, path, model):
     "The place of each file's row in a log, and the places of older rows for the same file."
     places, old, models = {}, set(), set()
@@ -284,7 +284,7 @@ def _schema(pa, labels):
     types |= dict(labels=pa.list_(pa.string()), bytes=pa.int64(), modified=pa.timestamp('us', tz='UTC'))
     return pa.schema([*types.items()], metadata={'bearclf': json.dumps(labels)})
 
-# %% ../nbs/31_tables.ipynb #41481ecf
+# %% ../nbs/31_tables.ipynb #f10e6906
 def _write_parquet(path, rows, labels):
     "Write the table at once, from any number of rows."
     pa, rows = _pyarrow(), iter(rows)

@@ -1,6 +1,6 @@
 """The page without a server in a real browser (Debian's chromium): the same answers as Python's, files of every kind, hostile ones too, offline, and no
 request that leaves its folder. Needs npm, or in BEARCLF_RUNTIME a folder as `bearclf site --runtime` takes it."""
-import base64, csv, functools, http.server, io, json, os, random, re, shutil, struct, subprocess, sys, threading, zlib
+import base64, csv, functools, http.server, io, os, random, re, shutil, struct, threading, zlib
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import quote
