@@ -43,14 +43,16 @@ def to_onnx(
 
 # %% ../nbs/21_features.ipynb #3a7be536
 def _in_floats(file):
-    """Names of the nodes that stay in floats: the layer that makes the evidence, and all that is made of it; what `Known`
-    makes of probabilities, up to where that is added to the rest."""
+    """Names of the nodes that stay in floats: the layer that makes the evidence and all that is made of it, and what
+    `Known` makes of its probabilities, up to where it is brought to the size of the rest."""
     import onnx
-    names, made = [], {'evidence'}
+    names, made, known = [], {'evidence'}, set()
     for n in onnx.load(file).graph.node:
-        if n.op_type == 'Softmax' or {*n.output} & {'logits', 'evidence'} or {*n.input} & made:
-            names.append(n.name)
-            if n.op_type != 'Add' or {*n.input} & {'evidence'}: made |= {*n.output}
+        after = bool({*n.output} & {'logits', 'evidence'} or {*n.input} & made)
+        if after: made |= {*n.output}
+        elif n.op_type == 'Softmax' or {*n.input} & known: known |= {*n.output} if n.op_type != 'Resize' else set()
+        else: continue
+        names.append(n.name)
     return names
 
 # %% ../nbs/21_features.ipynb #2ac09f88

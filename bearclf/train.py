@@ -15,13 +15,13 @@ from typing import NamedTuple
 import numpy as np, pandas as pd
 
 from .data import check_trainable, data_hash, read_labels
-from .evaluate import (calibrated, choose_thresholds, evaluate, expected_calibration_error, file_probs,
-                              pair_probs, pair_up, peaks_apart, platt, targets_of, temperature)
-from .export import export_onnx, rescale_logits, update_card
+from .evaluate import (calibrated, choose_thresholds, evaluate, expected_calibration_error, f1_thresholds, file_probs,
+                              pair_probs, pair_up, peaks_apart, platt, targets_of, temperature, vetoed)
+from .export import export_onnx, rescale_logits, update_card, veto_logits
 from .features import fit, see
 from .inference import Classifier
 from .multilabel import ARCH, TrainingError, hold_aside, twins_of
-from .pictures import DataError, OTHER, OTHER_BEAR, check_writable, whole_file
+from .pictures import KINDS, DataError, OTHER, OTHER_BEAR, check_writable, is_kind, spoken, whole_file
 
 # %% ../nbs/23_train.ipynb #caa50fb6
 def folds_of(
@@ -128,7 +128,7 @@ def _choose_single(held, y, labels):
     "How to scale and shift the logits of a single-label model, its probabilities then, the card's new fields, scores."
     scale, shift = np.full(len(labels), _temperature(held.probs, y)), np.zeros(len(labels))
     probs = _sharper(held.probs, scale)
-    return scale, shift, held._replace(probs=probs), {}, evaluate(probs, y, labels, single=True)
+    return scale, shift, None, held._replace(probs=probs), {}, evaluate(probs, y, labels, single=True)
 
 # %% ../nbs/23_train.ipynb #be183a76
 def _choose_multi(held, y, labels):
@@ -136,6 +136,8 @@ def _choose_multi(held, y, labels):
     pair_y = targets_of([p.labels for p in held.pairs], labels)
     scale, shift = _scaling(held.probs, y)
     probs, pair_probs = (calibrated(p, scale, shift) for p in (held.probs, held.pair_probs))
+    veto = f1_thresholds(np.r_[probs, pair_probs], np.r_[y, pair_y], labels) if OTHER in labels else None
+    if veto: probs, pair_probs = (vetoed(p, veto, labels) for p in (probs, pair_probs))
     sets = choose_thresholds(probs, y, pair_probs, pair_y, labels)
     enough = (~y[:, [label != OTHER for label in labels]].any(1)).sum() >= ENOUGH
     if not enough: del sets['false bears at most 1 %'] # so few could not show that
@@ -148,20 +150,27 @@ def _choose_multi(held, y, labels):
         apart = evaluate(np.c_[held.apart], np.ones((len(held.apart), 1)), ['apart'])
         scores.loc[('pairs', 'maps apart'), :] = apart.loc[('apart', 'recall')]
     card = dict(thresholds=chosen, threshold_sets=sets)
-    return scale, shift, held._replace(probs=probs, pair_probs=pair_probs), card, scores
+    return scale, shift, veto, held._replace(probs=probs, pair_probs=pair_probs), card, scores
 
 # %% ../nbs/23_train.ipynb #d9a1bbf3
 def _settle_model(path, helds, labels, single):
     "Calibrate the file on what was held aside, choose its thresholds, write both into it; gives the scores."
     held = _all_of(helds)
     y = targets_of([p.labels for p in held.pictures], labels)
-    scale, shift, after, card, scores = (_choose_single if single else _choose_multi)(held, y, labels)
+    scale, shift, veto, after, card, scores = (_choose_single if single else _choose_multi)(held, y, labels)
     ece = {k: round(expected_calibration_error(o.probs, y), 4) for k, o in (('before', held), ('after', after))}
     rescale_logits(path, scale, shift)
+    if veto: veto_logits(path, veto)
     kept = {' '.join(k): v for k, v in scores.dropna().round(4).T.to_dict('list').items()}
     update_card(path, calibration_error=ece, scores=kept, **card)
     scores.attrs['held'] = after
     return scores
+
+# %% ../nbs/23_train.ipynb #a46fd98f
+def _names(labels):
+    "How people say each of `labels`, for the card."
+    bears = {*filter(is_kind, labels)} <= {*KINDS}
+    return {k: 'none of these' if k == OTHER and not bears else spoken(k) for k in sorted(labels)}
 
 # %% ../nbs/23_train.ipynb #fddff1c3
 def train(
@@ -185,7 +194,7 @@ def train(
     check_trainable(pictures, single, path)
     counts = Counter(label for p in pictures for label in p.labels)
     data = dict(hash=data_hash(pictures), pictures=len(pictures), labels=dict(sorted(counts.items())))
-    card = dict(name=Path(out).stem, arch=arch, data=data) | card
+    card = dict(name=Path(out).stem, names=_names(counts), arch=arch, data=data) | card
     print(f'Looking for near-duplicates among {len(pictures)} pictures', flush=True)
     helds, splits = [], folds_of(pictures, folds, seed) if folds else [hold_aside(pictures, seed=seed)]
     for label, n in sorted(counts.items()):

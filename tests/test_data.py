@@ -6,7 +6,7 @@ import pytest
 
 from bearclf import data
 from bearclf.data import Labelled, read_labels
-from bearclf.pictures import DataError, PictureError
+from bearclf.pictures import DataError, PictureError, sha256
 from helpers import one_sentence
 
 # ---- opening
@@ -86,3 +86,18 @@ def test_summary(folder):
     with pytest.raises(PictureError, match='a.jpg'): data.summary(folder)
 
 # ---- the house's rule
+
+
+def test_corrections_by_the_contents_of_a_photograph(drawn, tmp_path):
+    shutil.copytree(drawn, root := tmp_path/'set')
+    first = next(p for p in read_labels(root) if p.labels == ('grizzly',))
+    table = tmp_path/'mended.csv'
+    table.write_text(f'sha256,labels,reason\n{sha256(first.file).upper()},teddys,a toy\n{"0"*64},other,not here\n')
+    first.file.rename(moved := root/'black_bear'/f'renamed{first.file.suffix}') # name and folder count for nothing
+    assert dict(read_labels(root, table))[moved] == ('teddys',)
+    for text, words in [('', 'lacks the columns'), ('sha256,labels\n', 'no lines'), ('sha256,labels\nxyz,other\n', 'line 2'),
+                        (f'sha256,labels\n{"0"*64},other;grizzly\n', 'stands alone'), (f'sha256,labels\n{"0"*64},other\n', 'names none of'),
+                        (f'sha256,labels\n{"0"*64},other\n{"0"*64},grizzly\n', 'line 3')]:
+        table.write_text(text)
+        with pytest.raises(DataError, match=words): read_labels(root, table)
+    with pytest.raises(DataError, match='can not be read'): read_labels(root, tmp_path/'gone.csv')

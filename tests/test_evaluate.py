@@ -35,12 +35,12 @@ def test_false_bears_and_the_bootstrap():
     y = np.zeros((n, 2), int)
     probs = np.zeros((n, 2))
     probs[::2, 0] = .9
-    row = evaluate.evaluate(probs, y, ['grizzly', 'other'], n_boot=2000).loc[('all', 'false bears')]
+    row = evaluate(probs, y, ['grizzly', 'other'], n_boot=2000).loc[('all', 'false bears')]
     assert row.value == .5 and row.n == n
     assert row.high - row.low == pytest.approx(2*1.96*(1/(4*n))**.5, rel=.1)
 
 def test_a_label_without_pictures_and_one_called_all():
-    scores = evaluate.evaluate([[.9, .1], [.8, .3]], [[1, 0], [0, 0]], ['all', 'other'])
+    scores = evaluate([[.9, .1], [.8, .3]], [[1, 0], [0, 0]], ['all', 'other'])
     assert scores.value['all', 'mAP'] == 1 and scores.n['all', 'exact match'] == 2
     assert np.isnan(scores.value['other', 'AP'])
 

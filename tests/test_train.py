@@ -2,6 +2,7 @@
 import shutil
 
 import pytest
+from PIL import Image
 
 from bearclf import features, train
 from bearclf.data import Labelled, read_labels
@@ -9,7 +10,6 @@ from bearclf.inference import Classifier
 from bearclf.pictures import DataError, picture_files
 
 def test_folds_share_no_picture_and_no_copy(drawn, tmp_path):
-    from PIL import Image
     root = tmp_path/'copies'
     for kind in ('teddys', 'grizzly', 'other'): shutil.copytree(drawn/kind, root/kind)
     for f in picture_files(root): Image.open(f).convert('RGB').resize((260, 260)).save(f.with_name(f.stem + '_copy.jpg'), quality=50)
@@ -44,3 +44,21 @@ def test_the_least_that_can_be_trained_on(drawn, tmp_path):
     assert scores.n['all', 'exact match'] == 1 and Classifier(tmp_path/'least.onnx').labels == ['grizzly', 'teddys']
     next((root/'teddys').iterdir()).unlink()
     with pytest.raises(DataError, match='at least 5'): train.train(root, tmp_path/'fewer.onnx')
+
+
+@pytest.mark.parametrize('single', [False, True])
+def test_a_set_of_long_pictures_only(drawn, tmp_path, single):
+    for p in read_labels(drawn):
+        if p.labels in (('grizzly',), ('teddys',)):
+            (tmp_path/'long'/p.labels[0]).mkdir(parents=True, exist_ok=True)
+            im = Image.open(p.file).convert('RGB')
+            im.resize((2*im.height, im.height)).save(tmp_path/'long'/p.labels[0]/f'{p.file.stem}.jpg')
+    train.train(tmp_path/'long', tmp_path/'long.onnx', epochs=1, single=single)
+    assert Classifier(tmp_path/'long.onnx').card.check['pictures'] > 0
+
+
+def test_few_pictures_get_no_bound_and_are_told(drawn, tmp_path, capsys):
+    scores = train.train(drawn, tmp_path/'few.onnx', epochs=1)
+    assert list(Classifier(tmp_path/'few.onnx').card.threshold_sets) == ['highest F1']
+    assert 'other has only' in capsys.readouterr().out
+    assert (scores.dropna().low < scores.dropna().high).all()
