@@ -15,11 +15,11 @@ from itertools import chain
 from pathlib import Path
 
 from . import __version__
-from .batch import Inputs, model_id, rows_of
+from .batch import Inputs, kinds_in, model_id, rows_of
 from .checks import DEDUPE_DISTANCE, dedupe, undo, verify
 from .data import check_trainable, read_labels
 from .drawn import sample_images
-from .pictures import BearclfError, DataError, OTHER, check_writable, progress_bar, shown
+from .pictures import BearclfError, DataError, check_writable, machine_trouble, progress_bar, shown
 from .tables import open_table, text_form
 
 # %% ../nbs/34_cli.ipynb #860f286a
@@ -74,7 +74,7 @@ def _name(file):
 
 def _line(row):
     "What is said of a picture: its path, a tab, the labels found."
-    kinds = [label for label in row['labels'] if label != OTHER]
+    kinds = kinds_in(row)
     probs = ', '.join(f'{label} {row["probs"][label]:.2f}' for label in kinds or row['labels'])
     found = probs if kinds else f'none ({probs})' if probs else 'none'
     return f'{_name(row["file"])}\t{found}'
@@ -111,8 +111,7 @@ class _Teller:
     def row(self, row):
         self.n += 1
         self.bar.update()
-        kinds = [label for label in row['labels'] if label != OTHER]
-        self.counts.update(kinds or ['not readable' if row['error'] else 'nothing found'])
+        self.counts.update(kinds_in(row) or ['not readable' if row['error'] else 'nothing found'])
         if row['error']: self.complain(row['error'])
         if self.text and not (row['error'] and self.text is _line): self.say(self.text(row).rstrip('\r\n'))
 
@@ -154,13 +153,13 @@ def _table(args, classifier, inputs):
     return nullcontext()
 
 # %% ../nbs/34_cli.ipynb #94c976a6
-def _actions(args, report):
+def _actions(args, card, report):
     "What is done with each row besides telling it: functions of the row and the teller."
     if args.dry_run and not args.sort: raise BearclfError('--dry-run tells what --sort DEST would do; give it too.')
     if args.xmp and not args.dry_run:
-        from bearclf.library import add_sidecar, kinds_in, load_exiv2
+        from bearclf.library import add_sidecar, load_exiv2
         load_exiv2() # or it is told at once
-        yield lambda row, teller: add_sidecar(row['file'], kinds_in(row))
+        yield lambda row, teller: add_sidecar(row['file'], map(card.name_of, kinds_in(row)))
     if args.sort:
         if os.path.lexists(args.sort) and not os.path.isdir(args.sort):
             raise DataError(f'{shown(args.sort)} is no folder; give another name to --sort.')
@@ -180,7 +179,7 @@ def _report(args, classifier, inputs):
     if not args.html: return None
     from bearclf.library import Report
     if args.html in (args.csv, args.jsonl, args.parquet): raise BearclfError('The page and the table need two names.')
-    return Report(args.html, classifier.card.thresholds, inputs.paths)
+    return Report(args.html, classifier.card, inputs.paths)
 
 # %% ../nbs/34_cli.ipynb #9f53b965
 def _look(classifier, files, table, teller, actions):
@@ -191,8 +190,8 @@ def _look(classifier, files, table, teller, actions):
             teller.row(row)
             for action in actions:
                 try: action(row, teller)
-                except DataError as e: # of this picture, or of the whole disk
-                    if getattr(e.__cause__, 'errno', None) in (errno.ENOSPC, errno.EDQUOT): raise
+                except DataError as e:
+                    if machine_trouble(e): raise
                     teller.complain(str(e))
     if table: table.finish()
 
@@ -202,7 +201,7 @@ def predict(args):
     classifier = _classifier(args)
     inputs, files = _inputs(args)
     report = _report(args, classifier, inputs)
-    actions = [*_actions(args, report)]
+    actions = [*_actions(args, classifier.card, report)]
     with _terminable(), _table(args, classifier, inputs) as table:
         teller = _Teller(args, inputs, classifier.labels)
         try: _look(classifier, files, table, teller, actions)

@@ -87,11 +87,11 @@ def machine_trouble(
     while e is not None and id(e) not in seen:
         seen.add(id(e))
         if isinstance(e, OSError) and e.errno in _MACHINE:
-            return _MACHINE[e.errno] + (f' ({shown(e.filename)})' if e.filename else '')
+            place = f'temporary files go to {tempfile.gettempdir()}' if e.errno == errno.ENOSPC else ''
+            return _MACHINE[e.errno] + (f' ({shown(e.filename or place)})' if e.filename or place else '')
         short = isinstance(e, MemoryError) or re.search('out of memory|not enough memory|bad_alloc', str(e).lower())
         if short and not _has_room(memory): return _MACHINE[errno.ENOMEM]
-        if 'no space left on device' in str(e).lower():
-            return f'{_MACHINE[errno.ENOSPC]} (temporary files go to {tempfile.gettempdir()})'
+        if 'no space left on device' in str(e).lower(): return machine_trouble(OSError(errno.ENOSPC, ''))
         e = e.__cause__ or e.__context__
 
 def raise_for_machine(

@@ -98,7 +98,7 @@ SYMBOLS = {} # name -> where it is described
 
 def prose(text):
     "Markdown with links as they are here; a public name in backticks becomes a link to its entry."
-    text = re.sub(r'\[!\[([^]]*)\]\([^)]*\)\]', r'[\1]', text) # badges are pictures from elsewhere
+    text = re.sub(r'\[!\[([^]]*)\]\(http[^)]*\)\](\([^)]*\))', r'[\1]\2 ', text) # badges are pictures from elsewhere
     text = re.sub(r'\]\((?:nbs/)?(\d\w+)\.ipynb', r'](\1.md', text)
     for file, page in PAPERS.items(): text = text.replace(f'](../{file}', f']({page}.md').replace(f']({file}', f']({page}.md')
     text = re.sub(r'\]\(\.\./([\w./]*)\)', rf']({SOURCE}\1)', text)

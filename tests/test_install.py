@@ -17,7 +17,7 @@ def run(*args, **kwargs):
 def released(tmp_path_factory):
     "Where `.ci/release` has built, checked and installed both kinds of archive, and has run README's first command with each."
     tmp = tmp_path_factory.mktemp('install')
-    assert 'result.png' in run(ROOT/'.ci'/'release', tmp)
+    assert 'site.png' in run(ROOT/'.ci'/'release', tmp)
     return tmp
 
 @pytest.fixture(params=['sdist', 'wheel'])

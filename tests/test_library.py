@@ -1,11 +1,13 @@
 "Into the photo library: sidecars, sorted folders, the page to look at, as the command makes them."
 import html, os, re, shutil, subprocess, sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bearclf.drawn import sample_images
-from bearclf.library import Report, add_sidecar, kinds_in, sort_picture
+from bearclf.inference import Classifier
+from bearclf.library import Report, add_sidecar, sort_picture
 from bearclf.pictures import DataError
 
 def bearclf(*args, **kwargs):
@@ -32,7 +34,7 @@ def test_sidecars_say_what_was_found(pictures):
         file, found = line.split('\t')
         kinds = [] if found.startswith('none') else [k.split()[0] for k in found.split(', ')]
         sidecar = Path(file + '.xmp')
-        assert sidecar.exists() == bool(kinds) and (not kinds or subjects(sidecar) == kinds)
+        assert sidecar.exists() == bool(kinds) and (not kinds or subjects(sidecar) == [*map(Classifier().card.name_of, kinds)])
     after = contents(pictures)
     assert {name: after[name] for name in before} == before # no photograph is touched
     stamps = {f: f.stat().st_mtime_ns for f in pictures.rglob('*.xmp')}
@@ -157,7 +159,7 @@ def test_the_report(pictures, tmp_path):
 
 def test_the_most_doubtful_come_first(pictures, tmp_path):
     file = str(next((pictures/'teddys').glob('*.jpg')))
-    report = Report(tmp_path/'r.html', dict(grizzly=.5, other=.5))
+    report = Report(tmp_path/'r.html', replace(Classifier().card, thresholds=dict(grizzly=.5, other=.5)))
     for p in (.9, .51, .7): report.add(dict(file=file, labels=['grizzly'], probs=dict(grizzly=p, other=.5), error=''))
     report.write()
     assert re.findall(r'<figcaption>grizzly (\S+?)<', (tmp_path/'r.html').read_text()) == ['0.51', '0.70', '0.90']

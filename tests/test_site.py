@@ -13,8 +13,8 @@ from playwright.sync_api import expect, sync_playwright
 from bearclf import site as room
 from bearclf.app import SURENESS, moved
 from bearclf.drawn import draw
-from bearclf.inference import Card, Classifier
-from bearclf.pictures import BearclfError, DECODE_SIDE, MAX_PIXELS, PictureError, open_picture
+from bearclf.inference import Classifier
+from bearclf.pictures import BearclfError, DECODE_SIDE, MAX_PIXELS, PictureError, open_picture, spoken
 from bearclf.site import MAX_BYTES, build_site, examples, has_hash, packages, site
 from tiny_model import LABELS, card, tiny_model
 
@@ -220,7 +220,6 @@ def test_any_model_of_bearclf(name, changes, built, visit, tmp_path):
     for f, content in files.items(): same(rows[f], classifier.predict(content), 1e-4)
 
 def test_maps_and_names_of_a_model(built, visit, tmp_path):
-    if 'names' not in Card.__dataclass_fields__: pytest.skip('cards have no names yet')
     names = dict(red='the colour of <b>fire</b>', top_left="where books' begin")
     model = tiny_model(tmp_path/'tiny.onnx', card(names=names, resize=[64, 64], size=[64, 64]), maps=True)
     im = Image.new('RGB', (64, 64), 'black')
@@ -236,6 +235,17 @@ def test_maps_and_names_of_a_model(built, visit, tmp_path):
         assert np.array(alpha).reshape(2, 2) == pytest.approx((1 - found.heatmap(label))*180, abs=1.01)
         button.click()
         expect(shown.locator('canvas')).to_have_count(0)
+
+def test_another_kind_of_bear_is_found_and_was_not_looked_for(built, visit, tmp_path):
+    labels = ['black_bear', 'grizzly', 'teddys', 'other_bear', 'bottom_left', 'other']
+    model = tiny_model(tmp_path/'tiny.onnx', card(labels=labels, thresholds=dict.fromkeys(labels, .5)))
+    page = visit(built('others', model))
+    expect(page.locator('header')).to_contain_text('looks for black bear, grizzly, teddy bear and bottom left: one')
+    corner, dark = Image.new('RGB', (72, 72), 'black'), Image.new('RGB', (72, 72), 'black')
+    corner.paste('white', (36, 0, 72, 36))
+    bear, none = give(page, ('corner.png', encoded(corner, 'PNG')), ('dark.png', encoded(dark, 'PNG')))
+    expect(bear.get_by_role('heading')).to_have_text('Another kind of bear')
+    expect(none).to_contain_text('The model looked for black bear, grizzly, teddy bear and bottom left, and is not sure enough of any.')
 
 # Files of every kind
 
@@ -276,7 +286,7 @@ def test_a_bad_file_gets_one_sentence_and_the_others_go_on(url, visit, tmp_path)
     expect(page.locator('.bc-card .bc-refused')).to_have_count(len(HOSTILE))
     for i, (name, (content, sentence)) in enumerate(HOSTILE.items()): expect(page.locator('.bc-card').nth(i).locator('.bc-refused')).to_have_text(sentence, use_inner_text=False)
     shown, bad = give(page, ('teddy.jpg', TEDDY_JPEG), ('=HYPERLINK("x").jpg', b'no, "picture"'))
-    expect(shown.get_by_role('heading')).to_have_text('Teddys')
+    expect(shown.get_by_role('heading')).to_have_text('Teddy bear')
     expect(bad.get_by_role('img')).to_be_hidden()
     assert table(page)["'=HYPERLINK(\"x\").jpg"]['error'].startswith('This file is not a picture')
 
@@ -298,7 +308,7 @@ def test_a_file_that_hangs_or_breaks_the_worker_is_given_up(built, visit):
     hung, teddy, died, robot = give(page, ('hang.jpg', TEDDY_JPEG), ('teddy.jpg', TEDDY_JPEG), ('die.jpg', TEDDY_JPEG), ('robot.jpg', ROBOT_JPEG))
     expect(hung.locator('.bc-refused')).to_contain_text('takes more than 60 seconds')
     expect(died.locator('.bc-refused')).to_contain_text('broke down over it')
-    expect(teddy.get_by_role('heading')).to_have_text('Teddys')
+    expect(teddy.get_by_role('heading')).to_have_text('Teddy bear')
     expect(robot.get_by_role('heading')).to_have_text('No bear found')
 
 # Where pictures come from
@@ -366,7 +376,7 @@ def test_the_slider_moves_all_marks_and_answers(url, visit):
         expect(slider).to_have_attribute('aria-valuetext', words)
         thresholds = moved(prediction.thresholds, steps)
         for k in ('black_bear', 'grizzly', 'teddys'):
-            expect(shown.get_by_role('listitem').filter(has_text=k.replace('_', ' '))).to_contain_text(f'counts from {thresholds[k]*100:.0f}%')
+            expect(shown.get_by_role('listitem').filter(has_text=spoken(k))).to_contain_text(f'counts from {thresholds[k]*100:.0f}%')
     expect(page.locator('#status')).to_have_text('Something is found in 0 of 1 pictures.')
 
 def test_one_removed_all_removed_and_back(url, visit):
@@ -437,7 +447,7 @@ def test_offline_after_the_first_visit(url, visit, server, monkeypatch):
     page.reload()
     expect(page.locator('body')).to_have_attribute('data-ready', 'true')
     shown, = give(page, ('teddy.jpg', TEDDY_JPEG))
-    expect(shown.get_by_role('heading')).to_have_text('Teddys')
+    expect(shown.get_by_role('heading')).to_have_text('Teddy bear')
     page.get_by_role('button', name='grizzly', exact=True).click()
     expect(page.locator('.bc-card .bc-bars')).to_have_count(2)
     policy = page.evaluate('() => fetch("worker.js").then(r => r.headers.get("content-security-policy"))')
@@ -495,10 +505,10 @@ def test_by_keyboard_and_for_a_screen_reader(url, visit):
     expect(page.get_by_role('button', name='Choose pictures')).to_be_focused()
     with page.expect_file_chooser() as chooser: page.keyboard.press('Enter')
     chooser.value.set_files([dict(name='teddy.jpg', mimeType='image/jpeg', buffer=TEDDY_JPEG)])
-    expect(page.locator('#status')).to_have_text('teddy.jpg: Teddys.')
-    line = page.get_by_role('region', name='Answers').get_by_role('listitem').filter(has_text='teddys')
+    expect(page.locator('#status')).to_have_text('teddy.jpg: Teddy bear.')
+    line = page.get_by_role('region', name='Answers').get_by_role('listitem').filter(has_text='teddy bear')
     p = Classifier().predict(TEDDY_JPEG)
-    expect(line).to_contain_text(re.compile(f'teddys[0-9]+%, counts from {p.thresholds["teddys"]*100:.0f}%, found'))
+    expect(line).to_contain_text(re.compile(f'teddy bear[0-9]+%, counts from {p.thresholds["teddys"]*100:.0f}%, found'))
 
 def test_without_a_network_the_page_says_so_and_tries_again(built, browser, server):
     url = built('broken')

@@ -1,7 +1,7 @@
 // From the pixels of a picture to the model's answer: what bearclf/inference.py does in Python, step by step and with the same names.
 // Nothing here knows of the page or of the browser, but for the canvas in `reduced`.
 
-const OTHER = 'other' // the label which means: none of the kinds
+export const OTHER = 'other' // the label which means: none of the kinds
 
 // How many times smaller Python decodes a JPEG: 1, 2, 4 or 8 times, with both sides at least `side` pixels.
 export function draft(width, height, side) {

@@ -1,5 +1,5 @@
 // The page: takes pictures from wherever a person has them, hands them to the worker one after another, and shows the answers as they come.
-import {found, moved} from './infer.js'
+import {OTHER, found, moved} from './infer.js'
 
 const app = document.querySelector('.bc-app'), settings = JSON.parse(app.dataset.settings)
 const $ = id => document.getElementById(id), grid = app.querySelector('.bc-cards')
@@ -13,7 +13,7 @@ let news = [] // answered since all was last quiet
 
 // Words
 
-const nameOf = label => card.names?.[label] ?? label.replaceAll('_', ' ')
+const nameOf = label => settings.names[label]
 const capital = text => text.charAt(0).toUpperCase() + text.slice(1)
 const percent = p => `${Math.round(100*p)}%`
 function inWords(labels) {
@@ -155,14 +155,13 @@ function told(c) {
 
 const thresholds = () => card.multi_label ? moved(card.thresholds, Number($('sure').value)) : null
 const labelsOf = c => found(c.probs, thresholds(), card.labels)
-const seenOf = labels => labels.filter(k => k !== 'other')        // a bear of another kind is something to tell
-const kindsOf = labels => seenOf(labels).filter(k => k !== 'other_bear') // and nothing that the model looks for
+const kindsOf = labels => labels.filter(k => k !== OTHER)
 
 // The answer in a few words, and a sentence where these words are that nothing was found.
 function headline(c) {
-  const labels = labelsOf(c), kinds = seenOf(labels), all = kindsOf(card.labels)
+  const labels = labelsOf(c), kinds = kindsOf(labels)
   if (kinds.length) return [capital(inWords(kinds)), '']
-  const sentence = `The model looked for ${inWords(all)}, and is not sure enough of any.${labels.length ? ' It takes this for something else.' : ''}`
+  const sentence = `The model looked for ${inWords(settings.kinds)}, and is not sure enough of any.${labels.length ? ' It takes this for something else.' : ''}`
   return [settings.bears ? 'No bear found' : 'Nothing found', sentence]
 }
 
@@ -171,7 +170,7 @@ function fill(c) {
   if (c.error) return c.answer.replaceChildren(make('p', {className: 'bc-refused', textContent: c.error}))
   const labels = labelsOf(c), counts = thresholds(), [head, sentence] = headline(c)
   const bars = card.labels.map((label, i) => bar(label, c.probs[i], counts?.[label], labels.includes(label)))
-  const where = c.maps ? seenOf(labels).map(label => whereButton(c, label)) : []
+  const where = c.maps ? kindsOf(labels).map(label => whereButton(c, label)) : []
   c.answer.replaceChildren(make('h2', {textContent: head}), ...(sentence ? [make('p', {textContent: sentence})] : []),
                            make('ul', {className: 'bc-bars'}, ...bars), make('div', {className: 'bc-where'}, ...where))
   showMap(c, labels.includes(c.shown) ? c.shown : null)
@@ -246,7 +245,7 @@ function movedBy() {
   movedTo()
   const answered = shown.filter(c => c.probs)
   answered.forEach(fill)
-  say(`Something is found in ${answered.filter(c => seenOf(labelsOf(c)).length).length} of ${answered.length} pictures.`)
+  say(`Something is found in ${answered.filter(c => kindsOf(labelsOf(c)).length).length} of ${answered.length} pictures.`)
 }
 
 // The table of all answers, as `bearclf app` writes it
