@@ -463,7 +463,7 @@ def test_network_with_free_sides(tmp_path):
 
 def test_card_keeps_what_it_was_given(clf):
     assert clf.card == Card.from_json(json.dumps(card()))
-    assert json.loads(json.dumps(clf.card.to_dict())) == card() | {'check': {}, 'stopped_early': False, 'threshold_sets': {}, 'calibration_error': {}}
+    assert json.loads(json.dumps(clf.card.to_dict())) == card() | {'check': {}, 'names': {}, 'stopped_early': False, 'threshold_sets': {}, 'calibration_error': {}}
     assert clf.card.name == 'tiny' and clf.card.size == (CROP, CROP) and clf.labels == LABELS
     assert Card.from_json(json.dumps(card(later='field'))) == clf.card  # what a later bearclf adds does no harm
 
