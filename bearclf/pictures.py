@@ -335,7 +335,7 @@ def picture_size(
 
 # %% ../nbs/10_pictures.ipynb #c561def4
 # What systems and network disks put into folders, thumbnails and deleted files among it.
-_SYSTEM = {'@eaDir', '#recycle', '$RECYCLE.BIN', 'System Volume Information', '__MACOSX', 'lost+found'}
+_SYSTEM = {'@eaDir', '#recycle', '$RECYCLE.BIN', 'System Volume Information', '__MACOSX'}
 
 def folder_entries(
     folder:str|Path
