@@ -271,7 +271,7 @@ def test_folder_is_no_picture(clf, tmp_path):
     with pytest.raises(PictureError, match='is a folder'): clf.predict(tmp_path)
 
 @pytest.mark.parametrize('thing', [None, 7, object(), np.zeros((2, 2, 7), np.uint8), np.zeros((0, 4, 3), np.uint8), np.full((4, 4, 3), 2.),
-                                   np.zeros((4, 4), np.int64)], ids=str)
+                                   np.zeros((4, 4), np.int64)], ids=lambda o: type(o).__name__)
 def test_things_that_are_no_picture(clf, thing):
     with pytest.raises(PictureError): clf.predict(thing)
     (res,) = clf.predict_files([thing])
