@@ -244,6 +244,7 @@ class Deduped(_Listing):
     copies:list[Copy] = field(default_factory=list)
     across:list[Duplicates] = field(default_factory=list)   # the same photograph under different labels: left for you
     unreadable:list[Trouble] = field(default_factory=list)  # left where they are: `verify` moves them
+    dry_run:bool = False                                    # was nothing to be moved?
 
     @property
     def ok(self)->bool:
@@ -258,11 +259,13 @@ class Deduped(_Listing):
             yield 'under two labels', ' = '.join(map(name, d.files)) + f' (labels: {labels}); left for you to decide'
         for t in self.unreadable: yield 'unreadable', f'{name(t.file)}: {t.reason}'
         for c in self.copies:
-            went = f' -> {name(c.moved)}' if c.moved else ', which was not moved' + self._why_not(c)
+            went = f' -> {name(c.moved)}' if c.moved else self._why_not(c)
             yield 'copy', f'{name(c.file)} of {name(c.of)}{went}'
 
     def _why_not(self, c):
-        return ': it lies in a linked folder' if is_linked_to(Path(os.path.abspath(self.path)), c.file) else ''
+        if self.dry_run: return ''
+        linked = is_linked_to(Path(os.path.abspath(self.path)), c.file)
+        return ', which was left in the folder that is linked to' if linked else ', which could not be moved'
 
     def _head(self):
         moved = sum(c.moved is not None for c in self.copies)
@@ -385,7 +388,7 @@ def dedupe(
     if move: settle(path)
     files, labels = picture_files(path), labels_below(path)
     looks, unreadable = look_at(files, 'dedupe')
-    report = Deduped(given, len(files), unreadable=unreadable)
+    report = Deduped(given, len(files), unreadable=unreadable, dry_run=not move)
     for group in alike(looks, distance):
         copies, across = _sort_out(group, looks, labels, distance)
         report.copies += (Copy(*c) for c in copies)

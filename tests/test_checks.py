@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bearclf import checks, drawn, manifest
+from bearclf import checks, drawn, manifest, pictures
 from bearclf.checks import dedupe, verify
 from bearclf.clean import Cleaner
 from bearclf.data import read_labels
 from bearclf.manifest import follow_moves, read_manifest
-from bearclf.pictures import DataError, PictureError, picture_files
+from bearclf.pictures import DataError, MachineError, PictureError, picture_files
 from helpers import ODD, beside, contents, killed_at_every_moment, photo, tree
 
 def brute(hashes, d):
@@ -241,3 +241,67 @@ def test_verify_killed_at_every_moment(root):
     picture_files(root/'two_kinds')[0].write_text('no')
     Image.new('RGB', (50, 50)).save(root/'grizzly'/'small.jpg')
     killed_at_every_moment(root, verify)
+
+# ---- links, undo, the machine's trouble
+
+def test_a_link_is_moved_as_a_link(root):
+    one, link = picture_files(root/'teddys')[0], root/'teddys'/'link.jpg'
+    link.symlink_to(one.name)
+    (root/'grizzly'/'broken.jpg').symlink_to('../notes.txt')
+    (root/'notes.txt').write_text('no picture')
+    verify(root)
+    aside = beside(root)/'grizzly'/'broken.jpg'
+    assert aside.is_symlink() and aside.read_text() == 'no picture' and link.is_symlink() and (root/'notes.txt').exists()
+
+@pytest.mark.parametrize('work', [verify, dedupe])
+def test_what_lies_in_a_linked_folder_is_left(root, work):
+    archive = root.with_name('archive')
+    (root/'grizzly').rename(archive)
+    (root/'grizzly').symlink_to(archive)
+    (archive/'broken.jpg').write_text('no picture')
+    was = sorted(archive.iterdir())
+    report = work(root)
+    assert sorted(archive.iterdir()) == was and 'linked' in str(report)
+
+def test_undo_puts_back_what_was_set_aside(root):
+    (root/'teddys'/'broken.jpg').write_text('no picture')
+    was, files = contents(root), picture_files(root)
+    verify(root)
+    dedupe(root)
+    assert picture_files(root) != files
+    back, left = checks.undo(root)
+    assert left == [] and picture_files(root) == files and contents(root) == was
+    assert checks.undo(root) == ([], [])
+
+def test_undo_overwrites_nothing(root):
+    broken = root/'teddys'/'broken.jpg'
+    broken.write_text('no picture')
+    verify(root)
+    photo(3).save(broken)
+    back, left = checks.undo(root)
+    assert [f.name for f in left] == ['broken.jpg'] and left[0].read_text() == 'no picture' and broken.stat().st_size > 100
+
+def test_a_dry_run_moves_nothing(root):
+    (root/'teddys'/'broken.jpg').write_text('no picture')
+    was = tree(root)
+    assert dedupe(root, move=False).copies and verify(root, move=False).unreadable
+    assert tree(root) == was and not beside(root).exists()
+
+@pytest.mark.parametrize('error', [OSError(24, 'Too many open files'), OSError(28, 'No space left on device'), OSError(5, 'Input/output error')])
+def test_the_machines_trouble_moves_no_file(root, monkeypatch, error):
+    was, before = tree(root), pictures.open_file
+    def fails(path, name):
+        if 'small' not in name: return before(path, name)
+        pictures.raise_for_machine(error, name)
+    monkeypatch.setattr(pictures, 'open_file', fails)
+    for work in (verify, dedupe):
+        with pytest.raises(MachineError, match='free some'): work(root)
+    assert tree(root) == was
+
+def test_too_little_memory_is_not_a_damaged_file(root, monkeypatch):
+    def short(*args, **kwargs): raise MemoryError
+    monkeypatch.setattr(pictures, '_to_rgb', short)
+    monkeypatch.setattr(pictures, '_has_room', lambda n: False)
+    with pytest.raises(MachineError, match='too little memory'): verify(root)
+    monkeypatch.setattr(pictures, '_has_room', lambda n: True) # then the file asks for the impossible
+    assert len(verify(root, move=False).unreadable) == verify(root, move=False).checked

@@ -1,13 +1,12 @@
 "What a notebook is the wrong place for: hostile files, links in circles, many processes at once, and that `verify` never loses a file."
-import hashlib, shutil
-from collections import Counter
+import shutil
 
 import pytest
 
 from bearclf import data
 from bearclf.data import Labelled, read_labels
 from bearclf.pictures import DataError, PictureError, sha256
-from helpers import one_sentence
+from helpers import one_sentence, photo
 
 # ---- opening
 
@@ -39,11 +38,6 @@ def test_a_picture_without_label(folder):
     (folder/'labels.csv').write_text('file,labels\nstray.jpg,grizzly\n')
     assert Labelled(folder/'stray.jpg', ('grizzly',)) in read_labels(folder)
 
-def test_label_names():
-    assert data.label_name(' black  bear ') == 'black_bear'
-    for bad in ('', '  ', '../../x', 'a/b', 'a\\b', '.hidden'):
-        with pytest.raises(DataError): data.label_name(bad)
-
 def test_the_hash_is_of_contents_and_labels_only(folder, tmp_path):
     was = data.data_hash(read_labels(folder))
     moved = tmp_path/'moved'
@@ -53,28 +47,43 @@ def test_the_hash_is_of_contents_and_labels_only(folder, tmp_path):
     (moved/'grizzly'/'z.jpg').rename(moved/'both'/'z.jpg')
     assert data.data_hash(read_labels(moved)) != was
 
-# ---- drawn pictures
-
-# ---- duplicates
-
-# ---- verify
-
-def contents(*folders):
-    "How often each content lies in `folders`."
-    return Counter(hashlib.sha256(f.read_bytes()).hexdigest() for d in folders for f in d.rglob('*') if f.is_file() and f.name not in ('labels.csv', 'manifest.jsonl'))
-
 # ---- training's first look, and the summary
 
 def test_check_trainable(folder):
     with pytest.raises(DataError, match='"?black bear"? has only one') as e: data.check_trainable(read_labels(folder))
     one_sentence(e)
-    shutil.copy(folder/'grizzly'/'a.jpg', folder/'black bear')
+    photo(7).save(folder/'black bear'/'another.jpg')
     data.check_trainable(read_labels(folder))
     (folder/'grizzly'/'b.jpg').write_text('no')
     with pytest.raises(DataError, match='1 of 6 pictures .*b.jpg') as e: data.check_trainable(read_labels(folder))
     one_sentence(e)
     with pytest.raises(DataError, match='exactly one'): data.check_trainable([*read_labels(folder), Labelled(folder/'grizzly'/'a.jpg', ())], single=True)
     with pytest.raises(DataError, match='same label'): data.check_trainable(read_labels(folder)[-2:])
+
+def test_one_picture_under_two_labels_and_an_empty_label(folder):
+    photo(7).save(folder/'black bear'/'another.jpg')
+    (folder/'polar').mkdir()
+    with pytest.raises(DataError, match='polar has no pictures') as e: data.check_trainable(read_labels(folder), path=folder)
+    one_sentence(e)
+    (folder/'polar').rmdir()
+    data.check_trainable(read_labels(folder), path=folder)
+    shutil.copy(folder/'grizzly'/'a.jpg', folder/'black bear'/'again.jpg')
+    with pytest.raises(DataError, match='same picture under different labels') as e: data.check_trainable(read_labels(folder))
+    one_sentence(e)
+
+@pytest.mark.parametrize('label', ['error', 'Labels', 'black;brown'])
+def test_labels_that_would_break_a_table(folder, label):
+    (folder/'grizzly').rename(folder/label)
+    with pytest.raises(DataError, match='rename its folder') as e: data.check_trainable(read_labels(folder))
+    one_sentence(e)
+
+def test_labels_are_compared_without_case(folder):
+    (folder/'Other').mkdir()
+    photo(8).save(folder/'Other'/'x.jpg')
+    assert {l for o in read_labels(folder) for l in o.labels} == {'grizzly', 'black bear', 'both', 'other'}
+    (folder/'labels.csv').write_text('file,labels\nboth/d.jpg,Grizzly\n')
+    with pytest.raises(DataError, match='Grizzly and grizzly differ only') as e: read_labels(folder)
+    one_sentence(e)
 
 def test_summary(folder):
     (folder/'labels.csv').write_text('file,labels\nboth/d.jpg,grizzly;black bear\n"both/e, f.jpg",\n')
