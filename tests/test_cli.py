@@ -114,7 +114,7 @@ def test_verify_sample_info(tmp_path):
     assert r.returncode == 1 and 'note.jpg' in r.stdout
     assert [f.name for f in tmp_path.rglob('note.jpg')] == ['note.jpg'] and not (tmp_path/'drawn'/'teddys'/'note.jpg').exists()
     card = json.loads(bearclf('info').stdout)
-    assert card['labels'] == ['black_bear', 'grizzly', 'other', 'teddys'] and card['multi_label'] is True
+    assert card['labels'] == ['black_bear', 'grizzly', 'other', 'other_bear', 'teddys'] and card['multi_label'] is True
 
 @pytest.mark.parametrize('single', [False, True])
 def test_train_and_use(drawn, tmp_path, single):
