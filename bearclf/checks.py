@@ -11,6 +11,7 @@ import filecmp, html, math, os
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -323,27 +324,34 @@ def _bits(a, b):
 # %% ../nbs/15_checks.ipynb #17994439
 CLOSE = .35 # standard deviations of grey by which a block of a copy may differ
 
-def _grey(im, trim):
-    "64 x 64 pixels of the picture, without the share `trim` of each side, of mean 0 and deviation 1."
-    w, h = im.size
-    box = w*trim, h*trim, w*(1 - trim), h*(1 - trim)
-    a = np.asarray(im.convert('L').resize((64, 64), Image.BILINEAR, box=box), float)
-    return (a - a.mean())/(a.std() + 1e-3)
+def _greys(im):
+    "64 x 64 pixels of the picture without 0 to 4 % of each side, of mean 0 and deviation 1."
+    im, (w, h) = im.convert('L'), im.size
+    def grey(t):
+        a = np.asarray(im.resize((64, 64), Image.BILINEAR, box=(w*t, h*t, w*(1 - t), h*(1 - t))), np.float32)
+        return (a - a.mean())/(a.std() + 1e-3)
+    return [grey(t) for t in (0, .01, .02, .03, .04)]
+
+def _differ(first, second):
+    "`closely`, of the `_greys` of two pictures."
+    (a, *x), (b, *y) = first, second
+    pairs = [(a, b), *((o, b) for o in x), *((a, o) for o in y)]
+    return min(abs((p - q).reshape(16, 4, 16, 4).mean((1, 3))).max() for p, q in pairs)
 
 def closely(
     a:Image.Image, b:Image.Image # to compare
 )->float: # standard deviations of grey, from 0 up
     "How far two pictures differ in the block of 4 x 4 of 64 x 64 pixels that differs most, as they lie best."
-    trims = (0, .01, .02, .03, .04)
-    (first, *x), (other, *y) = ([_grey(im, t) for t in trims] for im in (a, b))
-    pairs = [(first, other), *((o, other) for o in x), *((first, o) for o in y)]
-    return min(abs((p - q).reshape(16, 4, 16, 4).mean((1, 3))).max() for p, q in pairs)
+    return _differ(_greys(a), _greys(b))
 
 # %% ../nbs/15_checks.ipynb #0607f869
+@lru_cache(1000) # 80 KB each: of a thousand frames of one camera each is compared with all before it
+def _greys_of(file, changed): return _greys(open_picture(file, at_least=256))
+
 def _is_close(a, b):
     "Are the two files one picture, looked at closely?"
     if filecmp.cmp(a, b, shallow=False): return True
-    try: return closely(*(open_picture(f, at_least=256) for f in (a, b))) < CLOSE
+    try: return _differ(*(_greys_of(f, os.stat(f).st_mtime_ns) for f in (a, b))) < CLOSE
     except PictureError: return False
 
 def _sort_out(group, looks, labels, distance):
@@ -406,12 +414,12 @@ def undo(
     if not path.is_dir(): raise DataError(f'There is no folder {shown(path)}.')
     settle(path)
     came = {new: old for old, new, _, why in moves_in(path, list(read_manifest(path))) if not why.endswith('by hand')}
-    back, left, moves = [], [], []
-    for new, old in came.items():
-        if not (new.is_relative_to(aside_of(path)) and os.path.lexists(new)): continue
-        if os.path.lexists(old) or not old.is_relative_to(path): left.append(new)
-        else:
-            moves.append((new, move_recorded(path, new, old, 'undone', {*()}), None))
-            back.append(old)
-    rows_follow(path, moves)
-    return back, left
+    left, moves = [], []
+    try:
+        for new, old in came.items():
+            if not (new.is_relative_to(aside_of(path)) and os.path.lexists(new)): continue
+            if os.path.lexists(old) or not old.is_relative_to(path): left.append(new)
+            else: moves.append((new, move_recorded(path, new, old, 'undone', {*()}), None))
+    except OSError as e: raise DataError(f'{shown(new)} can not be put back ({e.strerror or e}).') from None
+    finally: rows_follow(path, moves)
+    return [to for _, to, _ in moves], left

@@ -253,10 +253,10 @@ class EpochLines(Callback):
 def _loaders(views, split, vocab, single, collages, device):
     """Views to train on, all of whose pictures are in the training part, and those of the validation part as they are.
     Label smoothing: Szegedy et al., 2016, arXiv:1512.00567."""
-    train, valid = split
-    y = views.labels(vocab)
+    (train, valid), y = split, views.labels(vocab)
     if single: y = y.argmax(1)
-    def whole(part): return {*train}.issuperset(part) and (len(part) == 1 or collages and not single)
+    chosen = {*train}
+    def whole(part): return chosen.issuperset(part) and (len(part) == 1 or collages and not single)
     those = [i for i, part in enumerate(views.parts) if whole(part)]
     def loader(those, **kwargs):
         return DataLoader(TensorDataset(views.features[those], y[those]), device=device,
