@@ -66,7 +66,7 @@ def refuse_twins(
                             f'give them one name, in their folders and in {LABELS_CSV}.')
 
 # %% ../nbs/11_labels.ipynb #74de7afd
-COLUMNS = ('file', 'labels', 'error', 'bytes', 'modified', 'model') # of a table of answers, beside those of the labels
+COLUMNS = ('file', 'labels', 'error', 'bytes', 'modified', 'model') # of a table; those of the labels after the second
 
 def unfit_label(
     label:str

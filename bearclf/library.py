@@ -11,9 +11,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
-import bearclf
 from .batch import kinds_in
-from .pictures import (BearclfError, DataError, OTHER, PictureError, open_picture, shown,
+from .pictures import (BearclfError, DataError, OTHER, PictureError, open_picture, shown, static,
                               threaded, whole_file)
 from .tables import check_output
 
@@ -185,8 +184,7 @@ class Report:
     ):
         "`DataError` if the page can't be written, or something that is no report lies there."
         self.path, self.card = check_output(path, inputs), card
-        template = (Path(bearclf.__file__).parent/'static'/'report.html').read_text('utf-8')
-        self.head, self.foot = template.split('<!-- rows -->')
+        self.head, self.foot = static('report.html').split('<!-- rows -->')
         if not _is_ours(self.path, self.head.split('<title>')[0].encode()):
             raise DataError(f'{shown(self.path)} is there already and is no report of bearclf predict; '
                             'give another name, or move it away.')

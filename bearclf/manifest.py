@@ -15,7 +15,7 @@ from pathlib import Path
 from string import Template
 
 from .labels import read_labels_csv
-from .pictures import DataError, LABELS_CSV, beside, check_writable, picture_files, shown, static, whole_file
+from .pictures import DataError, LABELS_CSV, append_whole, beside, check_writable, picture_files, shown, static, whole_file
 
 # %% ../nbs/12_manifest.ipynb #24a00709
 MANIFEST = 'manifest.jsonl'  # the record of a set, in its folder
@@ -71,12 +71,11 @@ def _mend(f):
 # %% ../nbs/12_manifest.ipynb #27e3d5a4
 def _append(f, row, sync=False):
     "Add a line to the manifest that is open as `f`: all of it, or none and `OSError`."
-    line, end = (json.dumps(row) + '\n').encode(), f.seek(0, os.SEEK_END)
+    at = append_whole(f, (json.dumps(row) + '\n').encode())
     try:
-        if f.write(line) < len(line): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if sync: os.fsync(f.fileno())
     except OSError:
-        f.truncate(end)
+        f.truncate(at)
         raise
 
 # %% ../nbs/12_manifest.ipynb #72f20542

@@ -6,7 +6,7 @@
 __all__ = ['text_form', 'check_output', 'Table', 'open_table']
 
 # %% ../nbs/31_tables.ipynb #035f9550
-import csv, errno, glob, io, json, os, time
+import csv, glob, io, json, os, time
 from array import array
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, contextmanager, suppress
@@ -17,7 +17,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from .batch import file_state
-from .pictures import BearclfError, DataError, beside, check_writable, is_picture, shown, whole_file
+from .labels import COLUMNS
+from .pictures import (BearclfError, DataError, append_whole, beside, check_writable, is_picture, shown,
+                              whole_file)
 
 # %% ../nbs/31_tables.ipynb #1b55ad71
 class _JsonLines:
@@ -40,7 +42,7 @@ class _JsonLines:
 # %% ../nbs/31_tables.ipynb #c042b0ae
 def _columns(labels):
     "The names of a table's columns. `DataError` if the labels can't be among them."
-    names = ['file', 'labels', *labels, 'error', 'bytes', 'modified', 'model']
+    names = [*COLUMNS[:2], *labels, *COLUMNS[2:]]
     for label in labels:
         if names.count(label) > 1 or ';' in label:
             raise DataError(f'The label "{label}" can not stand in such a table; '
@@ -142,12 +144,7 @@ class _Log:
 
     def append(self, row):
         "Add a row, on disk within a second: its place. `OSError` if it can't be written; then nothing is added."
-        record, at = self.form.record(row), self._writer.seek(0, os.SEEK_END)
-        try:
-            if self._writer.write(record) < len(record): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except OSError:
-            self._writer.truncate(at)
-            raise
+        at = append_whole(self._writer, self.form.record(row))
         if time.monotonic() > self.synced + 1: self.sync()
         return at
 
