@@ -195,10 +195,10 @@ def _register_heif():
 def _too_large(name): return PictureError(f'{name} has more than {MAX_PIXELS:,} pixels, the limit.')
 
 # %% ../nbs/10_pictures.ipynb #263b15f9
-_ABOUT = (b'tEXt', b'zTXt', b'iTXt', b'iCCP', b'eXIf', b'tIME') # chunks of a PNG that say something about the picture
+_ABOUT = (b'tEXt', b'zTXt', b'iTXt', b'iCCP') # chunks of a PNG that Pillow would unpack, and that turn no pixel
 
 def _pixels_only(f):
-    "The PNG in the open file `f` without what it says about itself."
+    "The PNG in the open file `f` without its texts and profile; which way is up stays."
     f.seek(0)
     data = f.read()
     parts, at = [data[:8]], 8

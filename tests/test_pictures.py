@@ -128,6 +128,14 @@ def test_a_bomb_in_a_text_chunk():
     chunk = struct.pack('>I', len(body)) + b'zTXt' + body + struct.pack('>I', zlib.crc32(b'zTXt' + body))
     assert open_picture(png(8, 8, b'\0\0'*8, extra=chunk)).size == (8, 8) # what it says of itself is not unpacked
 
+def test_a_bomb_of_text_turns_no_picture():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    whole = encoded(red(), 'PNG', exif=exif)
+    body = b'Comment\0\0' + zlib.compress(b'a'*80_000_000)
+    chunk = struct.pack('>I', len(body)) + b'zTXt' + body + struct.pack('>I', zlib.crc32(b'zTXt' + body))
+    assert open_picture(whole).size == open_picture(whole[:33] + chunk + whole[33:]).size == (30, 40)
+
 @pytest.mark.parametrize('fmt', ['JPEG', 'PNG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'AVIF', 'JPEG2000', 'PPM'])
 def test_cut_short_anywhere(fmt):
     whole = encoded(photo(), fmt)
