@@ -1,6 +1,7 @@
 "What several of the tests need."
 import hashlib, io, json, multiprocessing, os, random, shutil, signal, struct, time, zlib
 from collections import Counter
+from pathlib import Path
 
 from PIL import Image
 
@@ -12,9 +13,10 @@ RED, ODD = (200, 30, 40), 'Bären im Wald 熊 🐻'
 
 def red(mode='RGB', size=(40, 30)): return Image.new('RGB', size, RED).convert(mode)
 
-def encoded(im, fmt, **kw):
+def encoded(im, format='JPEG', **kwargs):
+    "The bytes of a file."
     f = io.BytesIO()
-    im.save(f, fmt, **kw)
+    im.save(f, format, **kwargs)
     return f.getvalue()
 
 def png(width, height, data=b'', depth=1, color=0, extra=b''):
@@ -96,6 +98,12 @@ def killed_at_every_moment(root, work):
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
 
 FLAGS = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()
+
+def keep_screenshots(request, pages):
+    "What the open pages show, in `failures`, for one who looks into a failed test."
+    folder = Path(__file__).with_name('failures')
+    folder.mkdir(exist_ok=True)
+    for i, page in enumerate(pages): page.screenshot(path=folder/f'{request.node.name}-{i}.png')
 
 def eventually(true):
     "Wait until `true()`, however slow the machine is."

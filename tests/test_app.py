@@ -10,18 +10,13 @@ from bearclf.app import _headline, _notebook, moved
 from bearclf.drawn import draw
 from bearclf.inference import Classifier
 from bearclf.reader import MAX_BYTES
-from helpers import CHROMIUM, FLAGS, eventually
+from helpers import CHROMIUM, FLAGS, encoded, eventually, keep_screenshots
 from tiny_model import CROP, LABELS, card, tiny_model
 
 ROOT = Path(__file__).parent.parent
 COMMAND = str(Path(sys.executable).with_name('bearclf'))
 
 expect.set_options(timeout=30_000) # where all is well nothing waits; a busy machine is no defect of the page
-
-def encoded(im, format='JPEG', **kwargs):
-    f = io.BytesIO()
-    im.save(f, format, **kwargs)
-    return f.getvalue()
 
 TEDDY, ROBOT = draw(('teddys',), random.Random(4)), draw((), random.Random(2))
 TEDDY_JPEG, ROBOT_JPEG = encoded(TEDDY), encoded(ROBOT)
@@ -91,11 +86,7 @@ def visit(browser, request):
         pages.append(page)
         return page
     yield visit
-    if request.session.testsfailed > failed:
-        folder = Path(__file__).with_name('failures')
-        folder.mkdir(exist_ok=True)
-        for i,page in enumerate(pages):
-            if page in page.context.pages: page.screenshot(path=folder/f'{request.node.name}-{i}.png')
+    if request.session.testsfailed > failed: keep_screenshots(request, [p for p in pages if p in p.context.pages])
     for page in pages: page.context.close()
     assert not complaints
 

@@ -16,18 +16,12 @@ from bearclf.drawn import draw
 from bearclf.inference import Classifier
 from bearclf.pictures import BearclfError, DECODE_SIDE, MAX_PIXELS, PictureError, open_picture, spoken
 from bearclf.site import MAX_BYTES, build_site, examples, packages, site
+from helpers import CHROMIUM, FLAGS, encoded, keep_screenshots
 from tiny_model import LABELS, card, tiny_model
 
-CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
-FLAGS = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()
 RUNTIME = os.environ.get('BEARCLF_RUNTIME')
 
 expect.set_options(timeout=60_000) # where all is well nothing waits; a busy machine is no defect of the page
-
-def encoded(im, format='JPEG', **kwargs):
-    f = io.BytesIO()
-    im.save(f, format, **kwargs)
-    return f.getvalue()
 
 def heic(im):
     f = io.BytesIO()
@@ -111,11 +105,7 @@ def visit(browser, server, request):
         if ready: expect(page.locator('body')).to_have_attribute('data-ready', 'true')
         return page
     yield visit
-    if request.session.testsfailed > failed:
-        folder = Path(__file__).with_name('failures')
-        folder.mkdir(exist_ok=True)
-        for i, context in enumerate(contexts):
-            for page in context.pages: page.screenshot(path=folder/f'{request.node.name}-{i}.png')
+    if request.session.testsfailed > failed: keep_screenshots(request, [page for c in contexts for page in c.pages])
     for context in contexts: context.close()
     assert not complaints
 
