@@ -345,7 +345,7 @@ def _info_args(commands):
 # %% ../nbs/34_cli.ipynb #96fd5ca8
 def app(args):
     "Serve the page until Ctrl-C."
-    from bearclf.app import serve
+    from bearclf.server import serve
     serve(args.host, args.port, browser=args.browser, model=args.model)
     return 0
 

@@ -6,7 +6,8 @@ import nbformat, pillow_heif, psutil, pytest
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
-from bearclf.app import _headline, _notebook, moved
+from bearclf.app import _headline, moved
+from bearclf.server import _notebook
 from bearclf.drawn import draw
 from bearclf.inference import Classifier
 from bearclf.reader import MAX_BYTES

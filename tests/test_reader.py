@@ -40,7 +40,7 @@ def test_a_picture_that_hangs_or_kills_its_worker(tmp_path, monkeypatch):
         assert time.time() - start < 60
 
 def test_the_reader_ends_with_the_one_who_started_it(tmp_path):
-    code = 'import os; from bearclf.app import Reader; r = Reader(); print(r._process.pid, flush=True); os.kill(os.getpid(), 9)'
+    code = 'import os; from bearclf.reader import Reader; r = Reader(); print(r._process.pid, flush=True); os.kill(os.getpid(), 9)'
     out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout
     for _ in range(100):
         if not psutil.pid_exists(int(out)) or psutil.Process(int(out)).status() == psutil.STATUS_ZOMBIE: return
