@@ -1,5 +1,5 @@
 "What the notebook 30_inference is the wrong place for: every kind of picture, bad files, threads, start-up."
-import gc, io, json, math, os, pickle, subprocess, sys, threading, time, warnings, zlib
+import csv, gc, io, json, math, os, pickle, subprocess, sys, threading, time, warnings, zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import count
@@ -36,6 +36,14 @@ def saved(im, format, **kwargs):
     return f.getvalue()
 
 # ---- the answer ----
+
+def test_answers_stay_to_the_last_digit(tmp_path):
+    "`answers.csv` was written by commit bf6dc08, before the code moved into rooms, for the same drawings and the same network."
+    clf = Classifier(tiny_model(tmp_path/'m.onnx', card(resize=[CROP, CROP]), maps=True))
+    root = sample_images(tmp_path/'drawn', n=6)
+    with open(Path(__file__).parent/'answers.csv', newline='') as f: before = {row.pop('file'): row for row in csv.DictReader(f)}
+    after = {f.relative_to(root).as_posix(): {k: f'{p:.6f}' for k, p in clf.predict(f).probs.items()} for f in picture_files(root)}
+    assert after == before
 
 def test_values(clf):
     "Preprocessing and sigmoid by hand, on a picture in which every pixel matters."
