@@ -7,7 +7,7 @@ from setuptools import setup
 parser = ConfigParser(delimiters=['='])
 parser.read(Path(__file__).with_name('settings.ini'), encoding='utf-8')
 cfg = parser['DEFAULT']
-extras = {name: cfg[f'{name}_requirements'].split() for name in ('train', 'parquet', 'xmp', 'docs')}
+extras = {name: cfg[f'{name}_requirements'].split() for name in ('train', 'parquet', 'xmp', 'ray', 'docs')}
 
 # links and pictures of README as seen from PyPI
 readme = re.sub(r'\]\((?!\w+:|#)', f'](https://github.com/{cfg["user"]}/{cfg["repo"]}/raw/main/', Path(__file__).with_name('README.md').read_text(encoding='utf-8'))

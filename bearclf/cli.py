@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 
 from . import __version__
-from .batch import Inputs, kinds_in, model_id, rows_of
+from .batch import Inputs, is_address, kinds_in, model_id, rows_of
 from .data import check_trainable, read_labels
 from .drawn import sample_images
 from .pictures import BearclfError, DataError, check_writable, machine_trouble, progress_bar, shown
@@ -152,8 +152,10 @@ def _table(args, classifier, inputs):
     return nullcontext()
 
 # %% ../nbs/34_cli.ipynb #94c976a6
-def _actions(args, card, report):
+def _actions(args, card, report, paths):
     "What is done with each row besides telling it: functions of the row and the teller."
+    if (args.xmp or args.sort or args.html) and any(map(is_address, paths)):
+        raise BearclfError('--xmp, --sort and --html take photographs on this machine, not at addresses.')
     if args.dry_run and not args.sort: raise BearclfError('--dry-run tells what --sort DEST would do; give it too.')
     if args.xmp and not args.dry_run:
         from bearclf.library import add_sidecar, load_exiv2
@@ -180,10 +182,18 @@ def _report(args, classifier, inputs):
     if args.html in (args.csv, args.jsonl, args.parquet): raise BearclfError('The page and the table need two names.')
     return Report(args.html, classifier.card, inputs.paths)
 
+# %% ../nbs/34_cli.ipynb #de0e9fd7
+def _engine(args):
+    "What makes rows of files: this machine, or a cluster, which is asked at once whether it is there."
+    if args.engine == 'local': return rows_of
+    from bearclf.cluster import cluster, rows_by_ray
+    cluster()
+    return rows_by_ray
+
 # %% ../nbs/34_cli.ipynb #9f53b965
-def _look(classifier, files, table, teller, actions):
+def _look(engine, classifier, files, table, teller, actions):
     "Classify `files`, and tell, keep and act on what comes."
-    with teller.bar, closing(rows_of(classifier, files, table and table.known)) as rows:
+    with teller.bar, closing(engine(classifier, files, table and table.known)) as rows:
         for row in rows:
             if table: table.add(row)
             teller.row(row)
@@ -197,13 +207,13 @@ def _look(classifier, files, table, teller, actions):
 # %% ../nbs/34_cli.ipynb #a485ad6b
 def predict(args):
     "Classify files and folders; 1 if any could not be read."
-    classifier = _classifier(args)
+    classifier, engine = _classifier(args), _engine(args)
     inputs, files = _inputs(args)
     report = _report(args, classifier, inputs)
-    actions = [*_actions(args, classifier.card, report)]
+    actions = [*_actions(args, classifier.card, report, inputs.paths)]
     with _terminable(), _table(args, classifier, inputs) as table:
         teller = _Teller(args, inputs, classifier.labels)
-        try: _look(classifier, files, table, teller, actions)
+        try: _look(engine, classifier, files, table, teller, actions)
         except KeyboardInterrupt as e:
             if not table: raise
             stopped = f'stopped; {shown(table.path)} keeps its rows, and the same command goes on from them'
@@ -226,7 +236,7 @@ def _predict_args(commands):
     p = _command(commands, 'predict', predict, 'say which kinds of bear are in pictures',
                  'bearclf predict holiday/ bear.jpg --csv bears.csv', _PREDICT_NOTES)
     p.add_argument('paths', nargs='*', metavar='FILES_OR_FOLDERS',
-                   help='pictures, or folders that are searched for pictures')
+                   help='pictures, or folders that are searched for pictures; or addresses such as s3://photos')
     p.add_argument('--files-from', metavar='FILE',
                    help='more of them from a file, one a line or separated by NUL; - is standard input')
     p.add_argument('--exclude', action='append', default=[], metavar='PATTERN',
@@ -242,12 +252,15 @@ def _predict_args(commands):
     p.add_argument('--dry-run', action='store_true', help='only say what --sort would do, and write no sidecar')
     p.add_argument('--html', metavar='FILE', help='write a page of small pictures by label, the doubtful first')
     p.add_argument('--quiet', action='store_true', help='no progress bar and no summary')
+    p.add_argument('--engine', choices=['local', 'ray'], default='local', help='ray: work on all machines of a Ray '
+                   "cluster; needs pip install 'bearclf[ray]' (default: %(default)s)")
     output = p.add_mutually_exclusive_group()
     output.add_argument('--csv', metavar='FILE', help='write a table; - is standard output')
     output.add_argument('--jsonl', metavar='FILE', help='write one JSON object a line; - is standard output')
     output.add_argument('--json', dest='jsonl', action='store_const', const='-', help='the same as --jsonl -')
     output.add_argument('--parquet', metavar='FILE',
-                        help="write a table in Parquet; needs pip install 'bearclf[parquet]'")
+                        help="write a table in Parquet, or, with a / at the end, a folder of parts; needs pip install "
+                        "'bearclf[parquet]'")
 
 # %% ../nbs/34_cli.ipynb #83131306
 def _trainer():

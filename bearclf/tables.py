@@ -6,12 +6,12 @@
 __all__ = ['text_form', 'check_output', 'Table', 'open_table']
 
 # %% ../nbs/31_tables.ipynb #035f9550
-import csv, glob, io, json, os, time
+import csv, glob, io, json, os, tempfile, time
 from array import array
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
-from itertools import islice, pairwise
+from itertools import chain, count, islice, pairwise
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -217,7 +217,7 @@ class Table:
     ):
         """`DataError`, now or on entering, where something else or another model's table lies, where nothing can be
         written, or another process writes."""
-        self.path, self.labels, self.model = check_output(path, inputs), [*labels], model
+        self.path, self.labels, self.model = self._checked(path, inputs), [*labels], model
         self._log = _Log(self.path, dict(csv=_Csv, jsonl=_JsonLines)[kind](self.labels))
         self.skipped = self.redone = 0 # files whose row holds; files whose row did not
         self._held, self._order = {}, array('Q') # places of rows: of files under way that hold; of all, in order
@@ -234,6 +234,7 @@ class Table:
 
     def __exit__(self, *_): self._stack.close()
 
+    def _checked(self, path, inputs): return check_output(path, inputs)
     def _first(self): return [] # the records to begin with
     def _name(self, file): return str(file)
     def known(self,
@@ -314,8 +315,11 @@ class _ParquetTable(Table):
         _schema(_pyarrow(), self.labels) # can it be made?
         self._log.path = beside(self.path, '.rows.jsonl')
 
+    def _files(self): return [self.path] if self.path.exists() else []
+
     def _first(self):
-        try: return [*map(self._log.form.record, _read_parquet(self.path, self.labels) if self.path.exists() else ())]
+        "The records of the table that there is."
+        try: return [self._log.form.record(row) for file in self._files() for row in _read_parquet(file, self.labels)]
         except ValueError: raise _foreign(self.path) from None
 
     def _name(self, file): return str(file).encode('utf-8', 'backslashreplace').decode()
@@ -323,16 +327,44 @@ class _ParquetTable(Table):
     def finish(self):
         super().finish()
         with _disk(self.path):
-            _write_parquet(self.path, (row for _, row in self._log.rows()), self.labels)
+            self._write(row for _, row in self._log.rows())
             self._log.path.unlink()
+
+    def _write(self, rows): _write_parquet(self.path, rows, self.labels)
+
+# %% ../nbs/31_tables.ipynb #db9dee98
+_PART_ROWS = 100_000
+
+class _ParquetFolder(_ParquetTable):
+    "A table in Parquet, as a folder of files, of which each reader may take some."
+    def _checked(self, path, inputs):
+        path = Path(os.path.realpath(path))
+        check_output(beside(path, '.rows.jsonl'))
+        if path.exists() and not path.is_dir():
+            raise DataError(f'{shown(path)} is a file; give the name of a folder, or one without a slash.')
+        if path.is_dir() and {*path.iterdir()} != {*path.glob('part-*.parquet')}: raise _foreign(path)
+        return path
+
+    def _files(self): return sorted(self.path.glob('part-*.parquet'))
+
+    def _write(self, rows):
+        "A folder beside it, which takes its place when it is whole."
+        with tempfile.TemporaryDirectory(prefix=f'.{self.path.name[:100]}.', dir=self.path.parent) as tmp:
+            new, old = Path(tmp)/'new', Path(tmp)/'old'
+            new.mkdir()
+            for n, row in zip(count(), rows):
+                _write_parquet(new/f'part-{n:05}.parquet', chain([row], islice(rows, _PART_ROWS - 1)), self.labels)
+            if self.path.exists(): os.replace(self.path, old)
+            os.replace(new, self.path)
 
 # %% ../nbs/31_tables.ipynb #1caa40f4
 def open_table(
-    path:str|Path, # the table
+    path:str|Path, # the table; for Parquet, a folder of parts, if it ends in a slash
     kind:str, # 'csv', 'jsonl' or 'parquet'
     labels:list, # of the model, in order
     model:str, # its `model_id`
     inputs:Iterable=() # files and folders that are read, which the table must not replace
 )->Table: # to be entered by `with`
     "A table of one of the three kinds. Raises what `Table` raises; `BearclfError` if Parquet's package is missing."
-    return _ParquetTable(path, labels, model, inputs) if kind == 'parquet' else Table(path, kind, labels, model, inputs)
+    if kind != 'parquet': return Table(path, kind, labels, model, inputs)
+    return (_ParquetFolder if str(path).endswith(('/', os.sep)) else _ParquetTable)(path, labels, model, inputs)

@@ -1,0 +1,92 @@
+"What the notebook 31_cluster is the wrong place for: a cluster of two workers, started as a user would, and one of them killed."
+import json, os, signal, socket, subprocess, sys, tempfile, time
+
+import psutil, pytest
+
+from bearclf.drawn import sample_images
+
+def ray_(*args): return subprocess.run([sys.executable, '-m', 'ray.scripts.scripts', *args], capture_output=True, text=True)
+
+def workers(): return [p for p in psutil.process_iter(['name', 'cmdline']) if p.info['name'] == 'raylet']
+
+def start(*args):
+    "`ray start`, again where it gave up after its 30 seconds on a busy machine."
+    for _ in range(10):
+        res = ray_('start', *args, '--disable-usage-stats')
+        if res.returncode == 0: return
+    pytest.fail(res.stdout + res.stderr)
+
+@pytest.fixture(scope='module')
+def cluster():
+    "A head without cores, and two workers of one core each; gives the address."
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        address = f'127.0.0.1:{s.getsockname()[1]}'
+    with tempfile.TemporaryDirectory(prefix='ray-') as tmp: # a short path: sockets lie below it
+        try:
+            start('--head', f'--port={address.rpartition(":")[2]}', '--num-cpus=0', '--include-dashboard=false', f'--temp-dir={tmp}')
+            for _ in range(2): start(f'--address={address}', '--num-cpus=1')
+            yield address
+        finally: ray_('stop', '--force')
+
+@pytest.fixture(scope='module')
+def drawn(tmp_path_factory):
+    root = sample_images(tmp_path_factory.mktemp('cluster')/'drawn', n=12)
+    (root/'teddys'/'notes.jpg').write_text('Bring the teddy.')
+    return root
+
+def predict(*args, address=None, **kwargs):
+    env = dict(os.environ) | (dict(RAY_ADDRESS=address) if address else {})
+    return subprocess.run([sys.executable, '-m', 'bearclf', 'predict', *map(str, args)], capture_output=True, text=True, env=env, **kwargs)
+
+@pytest.fixture(scope='module')
+def plain(drawn, tmp_path_factory):
+    table = tmp_path_factory.mktemp('plain')/'plain.jsonl'
+    assert predict(drawn, '--jsonl', table, '--quiet').returncode == 1 # for the one that is no picture
+    return table.read_text()
+
+def test_rows_are_those_of_one_machine(cluster, drawn, plain, tmp_path):
+    table = tmp_path/'ray.jsonl'
+    res = predict(drawn, '--engine', 'ray', '--jsonl', table, address=cluster)
+    assert res.returncode == 1 and table.read_text() == plain, res.stderr
+    assert 'not readable 1' in res.stderr and 'ray.data' not in res.stderr
+    again = predict(drawn, '--engine', 'ray', '--jsonl', table, address=cluster) # only the one that failed
+    assert '60 had a row' in again.stderr and table.read_text() == plain, again.stderr
+
+def test_a_store_and_a_folder_of_parts(cluster, drawn, plain, tmp_path):
+    import pyarrow.parquet as pq
+    res = predict(f'file://{drawn}', '--engine', 'ray', '--parquet', f'{tmp_path}/parts/', address=cluster)
+    assert res.returncode == 1, res.stderr
+    rows = pq.read_table(tmp_path/'parts').to_pylist()
+    before = [json.loads(line) for line in plain.splitlines()]
+    assert [r['file'] for r in rows] == [f'file://{r["file"]}' for r in before]
+    assert [{k: r[k] for k in b.get('probs', {})} for r, b in zip(rows, before)] == [b.get('probs', {}) for b in before]
+
+def test_a_worker_killed_in_the_middle(cluster, drawn, plain, tmp_path):
+    table = tmp_path/'killed.jsonl'
+    env = dict(os.environ, RAY_ADDRESS=cluster)
+    job = subprocess.Popen([sys.executable, '-m', 'bearclf', 'predict', str(drawn), '--engine', 'ray', '--jsonl', str(table), '--quiet'],
+                           env=env, stderr=subprocess.PIPE, text=True)
+    while job.poll() is None and not (table.exists() and table.read_bytes()): time.sleep(.05)
+    assert job.poll() is None
+    last = max(workers(), key=lambda p: p.create_time())
+    for p in [*last.children(recursive=True), last]:
+        try: p.send_signal(signal.SIGKILL)
+        except psutil.NoSuchProcess: pass
+    assert job.wait() == 1, job.stderr.read()
+    assert table.read_text() == plain
+
+def test_without_a_cluster(tmp_path):
+    (tmp_path/'a.jpg').write_bytes(b'no picture')
+    res = predict(tmp_path, '--engine', 'ray', address='127.0.0.1:1')
+    assert res.returncode == 2 and 'ray start --head' in res.stderr and 'Traceback' not in res.stderr
+
+def test_without_ray(tmp_path):
+    (tmp_path/'a.jpg').write_bytes(b'no picture')
+    code = f"import sys; sys.modules['ray'] = None; from bearclf.cli import main; sys.exit(main(['predict', {str(tmp_path)!r}, '--engine', 'ray']))"
+    res = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert res.returncode == 2 and "pip install 'bearclf[ray]'" in res.stderr and 'Traceback' not in res.stderr
+
+def test_addresses_are_not_sorted(tmp_path):
+    res = predict(f'file://{tmp_path}', '--sort', tmp_path/'sorted')
+    assert res.returncode == 2 and 'not at addresses' in res.stderr
