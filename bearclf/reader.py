@@ -6,15 +6,15 @@
 __all__ = ['MAX_BYTES', 'MAX_PIXELS', 'MAX_SECONDS', 'WHERE', 'look', 'serve_reader', 'Reader']
 
 # %% ../nbs/32_reader.ipynb #5cc7691d
-import base64, io, json, multiprocessing, os, queue, random, secrets, signal, subprocess, sys, threading
+import base64, io, json, multiprocessing, os, queue, secrets, signal, subprocess, sys, threading
 from contextlib import suppress
 from multiprocessing.connection import Client, Listener
 from pathlib import Path
 
 from . import pictures
-from .drawn import EXAMPLES, draw
-from .inference import Classifier
-from .pictures import BearclfError, DECODE_SIDE, OTHER, PictureError, in_words, open_picture, spoken
+from .inference import Classifier, MODEL
+from .page import examples
+from .pictures import BearclfError, CutShort, DECODE_SIDE, OTHER, PictureError, open_picture
 
 # %% ../nbs/32_reader.ipynb #6ace52de
 MAX_BYTES = 20*2**20    # of one upload
@@ -31,35 +31,34 @@ def _uri(im, fmt):
     return f'data:image/{fmt.lower()};base64,{base64.b64encode(f.getvalue()).decode()}'
 
 # %% ../nbs/32_reader.ipynb #92913ed1
-def _shade(heat):
-    "A `heatmap` as a small black picture to lay over the other: what doesn't speak for the label is hidden."
-    from PIL import Image
-    dim = Image.fromarray(((1 - heat)*180).round().astype('uint8'))
-    return Image.merge('LA', (Image.new('L', dim.size), dim))
+def _map(heat):
+    "A `heatmap` as plain values, rows one after another."
+    rows, columns = heat.shape
+    return dict(rows=rows, columns=columns, values=[round(float(v), 3) for v in heat.flat])
 
 # %% ../nbs/32_reader.ipynb #c8955615
 def look(
     upload:bytes, # what may be a picture
     classifier:Classifier
-)->dict: # of plain values: an error (one sentence), or probs, thresholds, picture, maps (label -> map)
-    """What the page shows of `upload`, with picture and maps as `data:` addresses. The content decides what it is; the
-    sender's name for it is not asked."""
+)->dict: # of plain values: an error (one sentence), or probs, picture, maps (label -> map) and a note (a sentence or None)
+    """What the page shows of `upload`, with the picture as a `data:` address. The content decides what it is; the
+    sender's name for it is not asked. Of a JPEG that was cut short it is what is there, and the note says so."""
+    note = None
     try: picture = open_picture(upload, at_least=DECODE_SIDE, name='This file')
+    except CutShort as e: picture, note = e.rest, e.note
     except PictureError as e: return dict(error=str(e))
     answer = classifier.predict(picture)
     kinds = [k for k in answer.probs if k != OTHER and classifier.has_maps]
-    maps = {k: _uri(_shade(answer.heatmap(k)), 'PNG') for k in kinds}
+    maps = {k: _map(answer.heatmap(k)) for k in kinds}
     picture.thumbnail((_SIDE, _SIDE))
-    return dict(probs=answer.probs, thresholds=answer.thresholds, names=dict(classifier.card.names),
-                picture=_uri(picture, 'JPEG'), maps=maps)
+    return dict(probs=answer.probs, picture=_uri(picture, 'JPEG'), maps=maps, note=note)
 
-# %% ../nbs/32_reader.ipynb #2f5ed7a6
-def _examples():
-    "Drawn pictures to try the page with: name and `data:` address of each."
-    def example(labels, seed):
-        name = in_words(map(spoken, labels)) if labels else 'toy'
-        return f'drawn {name}.jpg', _uri(draw(labels, random.Random(seed)), 'JPEG')
-    return [example(*o) for o in EXAMPLES]
+# %% ../nbs/32_reader.ipynb #f655b678
+def _hello(classifier):
+    "What a page begins with."
+    card = classifier.card
+    drawings = {name: _uri(im, 'JPEG') for name, im in examples(card).items()}
+    return dict(labels=classifier.labels, card=card.to_dict(), ours=classifier.file == MODEL, examples=drawings)
 
 # %% ../nbs/32_reader.ipynb #8389cc60
 def _work(pipe, model):
@@ -73,7 +72,7 @@ def _work(pipe, model):
             upload = pipe.recv_bytes()
             if wrong: said = wrong
             elif upload: said = look(upload, classifier)
-            else: said = dict(labels=classifier.labels, examples=_examples())
+            else: said = _hello(classifier)
             pipe.send_bytes(json.dumps(said).encode())
 
 # %% ../nbs/32_reader.ipynb #9afa335d

@@ -1,7 +1,7 @@
 // From the pixels of a picture to the model's answer: what bearclf/inference.py does in Python, step by step and with the same names.
 // Nothing here knows of the page or of the browser, but for the canvas in `reduced`.
 
-export const OTHER = 'other' // the label which means: none of the kinds
+import {OTHER} from './answers.js'
 
 // How many times smaller Python decodes a JPEG: 1, 2, 4 or 8 times, with both sides at least `side` pixels.
 export function draft(width, height, side) {
@@ -149,18 +149,4 @@ function joined(parts, sideBySide, multiLabel) {
     return multiLabel ? all.map(sigmoid) : softmax(all)
   })
   return Array.from({length: n}, (_, label) => ({rows, columns, values: cells.map(c => c[label])}))
-}
-
-// Which labels count, most probable first: those that reach their thresholds, `other` only where no kind does; the most probable one if there are none.
-export function found(probs, thresholds, labels) {
-  const ranked = labels.map((label, i) => ({label, p: probs[i]})).sort((a, b) => b.p - a.p)
-  if (!thresholds) return [ranked[0].label]
-  const reached = ranked.filter(o => o.p >= thresholds[o.label]).map(o => o.label), kinds = reached.filter(k => k !== OTHER)
-  return kinds.length ? kinds : reached
-}
-
-// `thresholds` moved by the same number of steps in log-odds; one of exactly 0 or 1 stays: `moved` in bearclf/app.py.
-export function moved(thresholds, steps) {
-  const move = t => steps && t > 0 && t < 1 ? 1/(1 + Math.exp(-steps)*(1 - t)/t) : t
-  return thresholds && Object.fromEntries(Object.entries(thresholds).map(([k, t]) => [k, move(t)]))
 }

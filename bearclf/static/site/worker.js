@@ -1,9 +1,9 @@
 // A thread of its own, so that the page never stalls: it holds the model, opens pictures and answers one after another.
 import * as ort from './runtime/ort.wasm.bundle.min.js'
-import {draft, predict, reduced} from './infer.js'
-import {open, Refusal} from './pictures.js'
+import {cropped, draft, predict, reduced} from './infer.js'
+import {open, Refusal, restOf, smaller} from './pictures.js'
 
-const SIDE = 480 // pixels: the longer side of a picture as the page shows it
+const SIDE = 480 // pixels: the longer side of a picture as the page shows it, if it is not enlarged
 let limits, card, session, asked = false
 
 // The bytes of one of the site's files, unpacked if they came packed; `count` is told how many came.
@@ -51,21 +51,14 @@ async function heic(bytes) {
 
 // What the page shows of `file`.
 async function look(file) {
-  const {kind, bitmap} = await open(file, {...limits, heic: limits.heic && heic})
+  const {kind, cut, bitmap} = await open(file, {...limits, heic: limits.heic && heic})
   try {
-    const picture = reduced(bitmap, kind === 'jpeg' ? draft(bitmap.width, bitmap.height, limits.decodeSide) : 1)
-    return {...await predict(picture, card, run), thumbnail: await small(bitmap)}
+    const s = kind === 'jpeg' ? draft(bitmap.width, bitmap.height, limits.decodeSide) : 1, picture = reduced(bitmap, s)
+    if (!cut) return {...await predict(picture, card, run), thumbnail: await smaller(bitmap, SIDE, .85)}
+    const {box, note} = restOf(picture), [left, top, right, bottom] = box, rest = cropped(picture, box)
+    const part = await createImageBitmap(bitmap, left*s, top*s, (right - left)*s, (bottom - top)*s)
+    return {...await predict(rest, card, run), note, thumbnail: await smaller(part, SIDE, .85)}
   } finally { bitmap.close() }
-}
-
-async function small(bitmap) {
-  const scale = Math.min(1, SIDE/Math.max(bitmap.width, bitmap.height))
-  const canvas = new OffscreenCanvas(Math.max(1, Math.round(bitmap.width*scale)), Math.max(1, Math.round(bitmap.height*scale))), pen = canvas.getContext('2d')
-  pen.imageSmoothingQuality = 'high'
-  pen.fillStyle = 'white'
-  pen.fillRect(0, 0, canvas.width, canvas.height)
-  pen.drawImage(bitmap, 0, 0, canvas.width, canvas.height)
-  return canvas.convertToBlob({type: 'image/jpeg', quality: .85})
 }
 
 onmessage = async ({data: {settings, id, file}}) => {
