@@ -62,7 +62,7 @@ def _example_row(addresses):
     "The row's HTML, of name -> address."
     if not addresses: return ''
     def item(name, address):
-        return (f'<li><button type="button" data-example="{address}" data-name="drawn {name}.jpg">'
+        return (f'<li><button type="button" data-example data-name="drawn {name}.jpg">'
                 f'<img src="{address}" alt="" width="320" height="240">{name}</button></li>')
     items = ''.join(item(html.escape(name), html.escape(address)) for name, address in addresses.items())
     return f'<h2>No picture at hand? Try a drawn one</h2><ul class="bc-examples" role="list">{items}</ul>'

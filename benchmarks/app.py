@@ -33,10 +33,10 @@ async def visit(browser, url, upload, go, uploaded):
     await go.wait()
     start = time.perf_counter()
     await page.goto(url, wait_until='commit')
-    await page.wait_for_selector('.bc-example')
+    await page.wait_for_selector('[data-example]')
     ready = time.perf_counter() - start
     paint = await page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime/1000")
-    async with page.expect_file_chooser() as chooser: await page.click('.widget-upload')
+    async with page.expect_file_chooser() as chooser: await page.click('.bc-choose')
     start = time.perf_counter()
     await (await chooser.value).set_files([dict(name='picture.jpg', mimeType='image/jpeg', buffer=upload)])
     await page.wait_for_selector('.bc-card .bc-bars')

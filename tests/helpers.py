@@ -1,5 +1,5 @@
 "What several of the tests need."
-import hashlib, io, json, multiprocessing, os, random, shutil, signal, struct, time, zlib
+import hashlib, io, json, math, multiprocessing, os, random, shutil, signal, struct, time, zlib
 from collections import Counter
 from pathlib import Path
 
@@ -111,3 +111,7 @@ def eventually(true):
     while not true():
         assert time.time() < deadline
         time.sleep(.05)
+
+def moved(thresholds, steps):
+    "Thresholds as the pages' slider moves them: each by the same step in log-odds; one of exactly 0 or 1 stays."
+    return {k: 1/(1 + math.exp(-steps)*(1 - t)/t) if steps and 0 < t < 1 else t for k, t in thresholds.items()}

@@ -38,7 +38,7 @@ const told = {
   ready(itsCard) {
     card = itsCard
     document.body.dataset.ready = 'true'
-    $('loading').hidden = true
+    $('waiting').hidden = true
     next()
   },
   failed(reason) {
@@ -47,8 +47,8 @@ const told = {
   }}
 
 function loading(...words) {
-  $('loading').hidden = false
-  $('loading').replaceChildren(...words)
+  $('waiting').hidden = false
+  $('waiting').replaceChildren(...words)
 }
 
 const isThere = c => shown.includes(c) || removed.some(r => r.card === c)
@@ -327,9 +327,9 @@ async function takeDropped(transfer) {
   else if (address) say(ELSEWHERE)
 }
 
-async function takeExample({dataset}) {
-  const blob = await fetch(dataset.example).then(r => r.ok ? r.blob() : null, () => null)
-  if (blob) take([new File([blob], dataset.name, {type: blob.type})])
+async function takeExample(button) {
+  const blob = await fetch(button.querySelector('img').src).then(r => r.ok ? r.blob() : null, () => null)
+  if (blob) take([new File([blob], button.dataset.name, {type: blob.type})])
   else say('This drawing can not be fetched; is there a network?')
 }
 
