@@ -18,7 +18,7 @@ from .pictures import BearclfError, CutShort, DECODE_SIDE, OTHER, PictureError, 
 
 # %% ../nbs/32_reader.ipynb #6ace52de
 MAX_BYTES = 20*2**20    # of one upload
-MAX_PIXELS = 50_000_000 # of one upload: a worker may need 16 bytes a pixel
+MAX_PIXELS = 50_000_000 # to decode of one upload: a worker may need 16 bytes a pixel
 MAX_SECONDS = 10        # for one upload
 _WORKERS = 2            # one for a picture that hangs, one for everybody else
 _SIDE = 480             # pixels: the longer side of a picture as the page shows it

@@ -2,6 +2,7 @@
 import json, os, random, subprocess, sys, time
 
 import psutil
+from PIL import Image
 
 from bearclf.drawn import draw
 from bearclf.reader import Reader
@@ -38,6 +39,9 @@ def test_a_picture_that_hangs_or_kills_its_worker(tmp_path, monkeypatch):
         eventually(lambda: 'probs' in reader.ask(TEDDY_JPEG))
         assert 'probs' in reader.ask(TEDDY_JPEG)
         assert time.time() - start < 60
+
+def test_a_panorama_of_63_megapixels():
+    with Reader() as reader: assert 'probs' in reader.ask(encoded(Image.new('L', (15_000, 4_200), 90), 'JPEG'))
 
 def test_the_reader_ends_with_the_one_who_started_it(tmp_path):
     code = 'import os; from bearclf.reader import Reader; r = Reader(); print(r._process.pid, flush=True); os.kill(os.getpid(), 9)'

@@ -29,6 +29,7 @@ function address() {
 
 export function begin(settings, on) {
   given = settings
+  if (config().kernelId) document.body.append(document.querySelector('.bc-app'), document.getElementById('lost'))
   isReady = true
   on.ready(given.model)
   watch()
