@@ -73,6 +73,8 @@ _LOST = ('<p class="bc-lost" id="lost" role="alert" hidden>This page has lost it
 _LIMITS = (f'JPEG, PNG, WebP, HEIC and others, up to {MAX_BYTES//2**20} MB each; large photographs are made smaller '
            'before they are sent. All is gone when you leave.')
 
+_BUSY = 'This file came before others were looked at. Give it again.'
+
 _PRIVATE = 'Your pictures are looked at on the server that sent this page, and not stored.'
 
 # %% ../nbs/32_app.ipynb #625e3b21
@@ -84,6 +86,7 @@ class Page:
         "`BearclfError` if the reader has no model."
         self.reader, self._uploads = reader or Reader(), Uploads()
         self._lock, self._threads = threading.Lock(), ThreadPoolExecutor(2, thread_name_prefix='bearclf')
+        self._turns = threading.BoundedSemaphore(_AT_ONCE) # so that no more wait than that, each with its content
         self.hello = self.reader.ask()
         if 'error' in self.hello: raise BearclfError(self.hello['error'])
         self.comm = create_comm(target_name='bearclf')
@@ -98,11 +101,15 @@ class Page:
         try:
             with self._lock: got, content = self._uploads.add(id, at, size, piece)
         except BearclfError as e: return self._send(id, answer=dict(error=str(e)))
+        if content is None: return self._send(id, got=got)
+        if not self._turns.acquire(blocking=False): return self._send(id, answer=dict(error=_BUSY))
         self._send(id, got=got)
-        if content is not None: return self._threads.submit(self._look, id, content, picture)
+        return self._threads.submit(self._look, id, content, picture)
 
     def _look(self, id, content, picture):
-        self._send(id, answer=_answer(self.reader.ask(content), self.hello['labels'], picture))
+        try: seen = self.reader.ask(content)
+        finally: self._turns.release()
+        self._send(id, answer=_answer(seen, self.hello['labels'], picture))
 
     def _send(self, id, **what): self.comm.send(dict(id=id, **what))
 

@@ -13,7 +13,7 @@ const THUMBNAIL = 480 // pixels
 export const AT_ONCE = 2 // one that hangs must not keep the others waiting
 export let isReady = false
 
-let given, socket = null, asked = 0
+let given, socket = null, asked = 0, failures = 0
 const waiting = new Map() // id -> what hears of it
 
 const config = () => JSON.parse(document.getElementById('jupyter-config-data').textContent)
@@ -33,6 +33,7 @@ export function begin(settings, on) {
   isReady = true
   on.ready(given.model)
   watch()
+  line()
 }
 
 // The open websocket; a new one where there is none. Who waits on one that closes is told.
@@ -41,7 +42,7 @@ function line() {
   const fresh = socket = new WebSocket(address())
   fresh.binaryType = 'arraybuffer'
   fresh.opened = new Promise((done, fail) => {
-    fresh.onopen = () => done(fresh)
+    fresh.onopen = () => { failures = 0; done(fresh) }
     fresh.onclose = () => { fail(new Refusal(LOST)); hangUp(fresh) }
   })
   fresh.opened.catch(() => {})
@@ -53,12 +54,13 @@ const LOST = 'The line to the server was lost while this was on its way. Give it
 const DEAD = `The server has not answered for ${PATIENCE/1000} seconds, so this was given up. `
   + 'Give it again on a better line.'
 
-// Close a line, and tell who waits on it.
+// Close a line, and tell who waits on it; soon there is another.
 function hangUp(old, words = LOST) {
-  if (socket === old) socket = null
+  if (socket !== old) return
+  socket = null
   old.close()
   for (const o of waiting.values()) if (o.line === old) o.fail(new Refusal(words))
-  alive()
+  setTimeout(alive, Math.min(30, 2**failures++)*1000)
 }
 
 function heard({header, content}) {
@@ -132,13 +134,20 @@ export async function ask(file, wait) {
   } catch (e) { return {error: e instanceof Refusal ? e.message : `This file could not be sent (${e.message}).`} }
 }
 
-// A page that was long asleep has lost its process, and one that is left ends it.
+// A page that was long asleep may have lost its process; else it needs a line, without which that would be ended.
+let looking = false
 async function alive() {
-  const lost = document.getElementById('lost'), {baseUrl} = config()
-  const gone = await fetch(`${baseUrl}api/kernels/${given.kernel}`).then(r => r.status === 404, () => false)
+  if (looking) return
+  looking = true
+  const url = `${config().baseUrl}api/kernels/${given.kernel}`, signal = AbortSignal.timeout(10_000)
+  const status = await fetch(url, {signal}).then(r => r.status, () => 0)
+  looking = false
+  const gone = status === 404, lost = document.getElementById('lost')
   if (lost.hidden === gone) lost.hidden = !gone
+  if (!gone) line()
 }
 
+// Whoever leaves ends the process.
 function watch() {
   for (const event of ['visibilitychange', 'click', 'keydown', 'drop', 'online'])
     document.addEventListener(event, () => document.hidden || alive())

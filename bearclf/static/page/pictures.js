@@ -1,5 +1,5 @@
-// Open a file that a person gave: is it a picture, how large, and its pixels. What is none gets one sentence, a `Refusal`.
-// Sentences and limits are those of bearclf/pictures.py.
+// Open a file that a person gave: is it a picture, how large, and its pixels. What is none gets one sentence, a
+// `Refusal`. Sentences and limits are those of bearclf/pictures.py.
 
 export class Refusal extends Error {}
 
@@ -52,7 +52,8 @@ function sizeOfWebp(view) {
   const fourteen = at => view.getUint16(at, true) & 0x3fff
   if (chunk === 0x56503820) return [fourteen(26), fourteen(28)] // 'VP8 '
   const bits = view.getUint32(21, true), three = at => 1 + view.getUint16(at, true) + 65536*view.getUint8(at + 2)
-  return chunk === 0x5650384c ? [1 + (bits & 0x3fff), 1 + (bits >>> 14 & 0x3fff)] : [three(24), three(27)] // 'VP8L', 'VP8X'
+  if (chunk === 0x5650384c) return [1 + (bits & 0x3fff), 1 + (bits >>> 14 & 0x3fff)] // 'VP8L'
+  return [three(24), three(27)] // 'VP8X'
 }
 
 // AVIF and HEIC say the size of each image they hold in an 'ispe' box; the largest counts.
@@ -74,7 +75,8 @@ export function isWhole(kind, bytes) {
   }
   if (kind === 'jpeg') { // the mark of the end, after that of the scan: a thumbnail in the header has one too
     let at = 2
-    while (bytes[at] === 0xff && bytes[at + 1] !== 0xda && at < bytes.length) at += 2 + 256*bytes[at + 2] + bytes[at + 3]
+    const length = () => 256*bytes[at + 2] + bytes[at + 3]
+    while (bytes[at] === 0xff && bytes[at + 1] !== 0xda && at < bytes.length) at += 2 + length()
     return has(0xff, 0xd9, at) >= 0
   }
   if (kind === 'png') return String.fromCharCode(...bytes.subarray(-4096)).includes('IEND')
