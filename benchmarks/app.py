@@ -90,7 +90,7 @@ def many_uploads(reader, n):
     rows, start = [], time.perf_counter()
     for done in range(0, n + 1, n//10):
         if done:
-            for _ in range(n//10//20): client.execute('for o in page.take(files): o.result()', reply=True, timeout=300)
+            for _ in range(n//10//20): client.execute('for name, content, _ in files: page.take(dict(id=0, at=0, size=len(content)), content).result()', reply=True, timeout=300)
         rows.append(dict(uploads=done, mb_page=mb(psutil.Process(manager.provisioner.pid)), mb_reader=mb(*tree(reader._process.pid))))
     seconds = round(time.perf_counter() - start)
     manager.shutdown_kernel(now=True)

@@ -29,6 +29,7 @@ function address() {
 
 export function begin(settings, on) {
   given = settings
+  document.title = document.querySelector('.bc-app h1').textContent
   if (config().kernelId) document.body.append(document.querySelector('.bc-app'), document.getElementById('lost'))
   isReady = true
   on.ready(given.model)
@@ -117,11 +118,11 @@ async function small(file) {
   const type = `image/${kind}`, no = () => null
   const bitmap = fits && await createImageBitmap(new Blob([bytes], {type}), AS_STORED).catch(no)
   if (!bitmap) return {blob: file}
-  try {
+  try { // old browsers have no such canvas
     const large = file.size > SMALL && Math.max(bitmap.width, bitmap.height) > LONGER_SIDE
     const blob = large || file.size > given.maxBytes ? await smaller(bitmap, LONGER_SIDE, .92) : file
     return {blob, thumbnail: await smaller(bitmap, THUMBNAIL, .85)}
-  } finally { bitmap.close() }
+  } catch { return {blob: file} } finally { bitmap.close() }
 }
 
 // What is in a file: {probs, maps, thumbnail, note}, or {error}, one sentence.

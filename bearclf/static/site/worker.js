@@ -10,27 +10,34 @@ let limits, card, session, asked = false
 async function fetched(url, count, signal) {
   const answer = await fetch(new URL(url, import.meta.url), {signal}), parts = []
   if (!answer.ok) throw new Error(`${url} is missing (${answer.status})`)
-  for (let reader = answer.body.getReader(), piece; piece = (await reader.read()).value; parts.push(piece)) count(piece.length)
+  const reader = answer.body.getReader()
+  for (let piece; piece = (await reader.read()).value; parts.push(piece)) count(piece.length)
   const blob = new Blob(parts), [a, b] = new Uint8Array(await blob.slice(0, 2).arrayBuffer())
-  return (a === 0x1f && b === 0x8b ? new Response(blob.stream().pipeThrough(new DecompressionStream('gzip'))) : blob).arrayBuffer()
+  const isPacked = a === 0x1f && b === 0x8b, unpacked = () => blob.stream().pipeThrough(new DecompressionStream('gzip'))
+  return (isPacked ? new Response(unpacked()) : blob).arrayBuffer()
 }
 
 async function start(settings) {
   limits = settings
   let bytes = 0
-  const count = n => postMessage({progress: bytes += n}), files = ['runtime/ort-wasm-simd-threaded.wasm.gz', 'model.onnx.gz', 'card.json']
+  const count = n => postMessage({progress: bytes += n})
+  const files = ['runtime/ort-wasm-simd-threaded.wasm.gz', 'model.onnx.gz', 'card.json']
   const stop = new AbortController() // where one is missing, the others need not come
-  const [wasm, model, text] = await Promise.all(files.map(f => fetched(f, count, stop.signal))).catch(e => { stop.abort(); throw e })
+  const all = Promise.all(files.map(f => fetched(f, count, stop.signal)))
+  const [wasm, model, text] = await all.catch(e => { stop.abort(); throw e })
   card = JSON.parse(new TextDecoder().decode(text))
   Object.assign(ort.env.wasm, {numThreads: 1, wasmBinary: wasm})
-  session = await ort.InferenceSession.create(new Uint8Array(model), {executionProviders: ['wasm'], logSeverityLevel: 4})
+  const options = {executionProviders: ['wasm'], logSeverityLevel: 4}
+  session = await ort.InferenceSession.create(new Uint8Array(model), options)
   postMessage({ready: true, card})
-  setTimeout(() => asked || run(new Float32Array(3*card.size[0]*card.size[1])), 100) // the first run is slow: it need not be a picture's
+  const empty = () => new Float32Array(3*card.size[0]*card.size[1])
+  setTimeout(() => asked || run(empty()), 100) // the first run is slow: it need not be a picture's
 }
 
 // What the network says of one tensor.
 async function run(pixels) {
-  const wanted = session.outputNames.includes('evidence') && String(card.resize) === String(card.size) ? ['logits', 'evidence'] : ['logits']
+  const hasMaps = session.outputNames.includes('evidence') && String(card.resize) === String(card.size)
+  const wanted = hasMaps ? ['logits', 'evidence'] : ['logits']
   const out = await session.run({image: new ort.Tensor('float32', pixels, [1, 3, ...card.size])}, wanted)
   return {logits: out.logits.data, evidence: out.evidence}
 }
@@ -44,7 +51,8 @@ async function heic(bytes) {
   if (!image) throw new Refusal('This file is damaged or cut short.')
   const pixels = new ImageData(image.get_width(), image.get_height())
   try {
-    await new Promise((done, fail) => image.display(pixels, res => res ? done() : fail(new Refusal('This file is damaged or cut short.'))))
+    const shown = await new Promise(done => image.display(pixels, done))
+    if (!shown) throw new Refusal('This file is damaged or cut short.')
     return await createImageBitmap(pixels)
   } finally { for (const o of images) o.free() }
 }
@@ -61,10 +69,13 @@ async function look(file) {
   } finally { bitmap.close() }
 }
 
-onmessage = async ({data: {settings, id, file}}) => {
+onmessage = async ({data: {settings, file}}) => {
   if (settings) return start(settings).catch(e => postMessage({failed: e.message}))
   const begun = performance.now()
   asked = true
-  try { postMessage({id, ...await look(file), seconds: (performance.now() - begun)/1000}) }
-  catch (e) { postMessage({id, error: e instanceof Refusal ? e.message : `This file could not be looked at (${e.message}).`}) }
+  try { postMessage({...await look(file), seconds: (performance.now() - begun)/1000}) }
+  catch (e) {
+    const error = e instanceof Refusal ? e.message : `This file could not be looked at (${e.message}).`
+    postMessage({error})
+  }
 }
