@@ -84,7 +84,7 @@ def _settings(notebook, host, port):
     "What Voila is told."
     from traitlets.config import Config
     posix = os.name == 'posix'
-    tornado = dict(websocket_max_message_size=MAX_BYTES + 2**20, ws_ping_interval=30_000, ws_ping_timeout=30_000,
+    tornado = dict(websocket_max_message_size=MAX_BYTES + 2**20, ws_ping_interval=30_000, ws_ping_timeout=90_000,
                    disable_check_xsrf=True)
     return Config(
         Voila=dict(notebook_path=str(notebook), root_dir=str(notebook.parent), ip=host, port=port, port_retries=0,

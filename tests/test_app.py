@@ -7,7 +7,7 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
-from bearclf.server import _notebook
+from bearclf.server import _notebook, _settings
 from bearclf.drawn import draw
 from bearclf.inference import Classifier
 from bearclf.pictures import OTHER, in_words
@@ -231,7 +231,7 @@ class Line:
     "A way to the server with so many bytes a second towards it; `dead` lets nothing through any more."
     elsewhere = ()
     def __init__(self, app, rate):
-        self.listener, self.app, self.rate, self.dead, self.sent, self.open = socket.create_server(('localhost', 0)), app, rate, False, 0, True
+        self.listener, self.app, self.rate, self.dead, self.sent, self.pairs = socket.create_server(('localhost', 0)), app, rate, False, 0, []
         self.url = f'http://localhost:{self.listener.getsockname()[1]}/'
         threading.Thread(target=self.accept, daemon=True).start()
 
@@ -240,7 +240,11 @@ class Line:
             try: ours, _ = self.listener.accept()
             except OSError: return
             theirs = socket.create_connection(('localhost', self.app.port))
+            self.pairs += [ours, theirs]
             for a, b, up in ((ours, theirs, True), (theirs, ours, False)): threading.Thread(target=self.pump, args=(a, b, up), daemon=True).start()
+
+    def cut(self):
+        while self.pairs: hang_up(self.pairs.pop())
 
     def pump(self, a, b, up):
         try:
@@ -251,9 +255,11 @@ class Line:
                 while self.dead: time.sleep(.05)
                 b.sendall(data)
         except OSError: pass
-        for s in (a, b):
-            try: s.shutdown(socket.SHUT_RDWR)
-            except OSError: pass
+        for s in (a, b): hang_up(s)
+
+def hang_up(s):
+    try: s.shutdown(socket.SHUT_RDWR)
+    except OSError: pass
 
 @pytest.fixture
 def line(app):
@@ -294,6 +300,18 @@ def test_a_dead_line_is_given_up_and_the_next_file_goes_through(visit, line):
     expect(teddy.get_by_role('heading')).to_have_text(headline(TEDDY_JPEG))
     again, = upload(page, ('scan.tif', encoded(Image.effect_noise((300, 300), 90), 'TIFF')))
     expect(again.get_by_role('heading')).to_be_visible()
+
+def test_a_file_goes_on_over_another_line_where_one_breaks(app, visit, line):
+    slow = line(300_000)
+    page = visit(slow)
+    scan, = choose(page, ('scan.tif', encoded(Image.effect_noise((700, 700), 90), 'TIFF')))
+    expect(scan).to_contain_text(re.compile('Sending: [1-9]'))
+    slow.cut()
+    expect(scan.locator('.bc-bars')).to_be_visible()
+
+def test_a_line_may_miss_a_ping():
+    tornado = _settings(Path('app.ipynb'), 'localhost', 1).Voila.tornado_settings
+    assert tornado['ws_ping_timeout'] >= 2*tornado['ws_ping_interval'] # else Jupyter closes each line at its first ping
 
 # The answers
 

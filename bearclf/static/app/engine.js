@@ -105,8 +105,17 @@ async function sent(blob, picture, wait) {
   }
   waiting.set(id, {hear, fail, line: open})
   patient()
+  if (blob.size > PIECE) wait('Sending: 0%')
   push()
   return answer.finally(() => { clearTimeout(timer); waiting.delete(id) })
+}
+
+// What `send` gives; where the line breaks meanwhile, on the next one.
+async function again(send, tries = 3) {
+  try { return await send() } catch (e) {
+    if (e.message !== LOST || tries === 1) throw e
+    return again(send, tries - 1)
+  }
 }
 
 // A large picture as a small one, and a thumbnail. What the browser can't open, and what is cut short, goes as it is:
@@ -130,7 +139,7 @@ export async function ask(file, wait) {
   try {
     const {blob, thumbnail} = await small(file)
     if (blob.size > given.maxBytes) throw new Refusal(tooLarge(given.maxBytes))
-    const {picture, ...said} = await sent(blob, !thumbnail, wait)
+    const {picture, ...said} = await again(() => sent(blob, !thumbnail, wait))
     return {...said, thumbnail: thumbnail ?? (picture && await (await fetch(picture)).blob())}
   } catch (e) { return {error: e instanceof Refusal ? e.message : `This file could not be sent (${e.message}).`} }
 }
