@@ -491,6 +491,8 @@ def test_a_phone_shows_a_compact_list_that_is_opened_by_a_tap(app, visit):
     expect(more).to_have_attribute('aria-expanded', 'true')
     cards[1].get_by_role('img').tap(force=True)
     expect(cards[1].locator('.bc-bars')).to_be_visible()
+    bad, = upload(page, ('bad.txt', b'no'))
+    assert bad.get_by_role('heading').bounding_box()['y'] < bad.locator('.bc-refused').bounding_box()['y']
 
 def test_the_slider_stays_in_view(app, visit):
     page = visit(app, viewport=dict(width=1280, height=800))
