@@ -6,13 +6,13 @@
 __all__ = ['Uploads', 'Page', 'page']
 
 # %% ../nbs/32_app.ipynb #63ad869d
-import html, json, re, threading
+import html, re, threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 from comm import create_comm
 from IPython.display import HTML, display
-from .inference import Card
 from .page import main_html
 from .pictures import BearclfError, static
 from .reader import MAX_BYTES, Reader
@@ -117,7 +117,7 @@ class Page:
     def html(self)->str:
         "The page, with its style and script."
         card = self.hello['card']
-        main = main_html(Card.from_json(json.dumps(card)), self.hello['examples'], _PRIVATE, _LIMITS, '', self.hello['ours'],
+        main = main_html(SimpleNamespace(**card), self.hello['examples'], _PRIVATE, _LIMITS, '', self.hello['ours'],
                          maxBytes=MAX_BYTES, comm=self.comm.comm_id, kernel=_kernel(), model=card)
         style = static('page/page.css') + static('app/app.css')
         return f'<style>{style}</style>{main}{_LOST}<script type="module">{_script()}</script>'

@@ -12,7 +12,6 @@ from multiprocessing.connection import Client, Listener
 from pathlib import Path
 
 from . import pictures
-from .inference import Classifier, MODEL
 from .page import examples
 from .pictures import BearclfError, CutShort, DECODE_SIDE, OTHER, PictureError, open_picture
 
@@ -39,7 +38,7 @@ def _map(heat):
 # %% ../nbs/32_reader.ipynb #c8955615
 def look(
     upload:bytes, # what may be a picture
-    classifier:Classifier
+    classifier # a `Classifier`
 )->dict: # of plain values: an error (one sentence), or probs, picture, maps (label -> map) and a note (a sentence or None)
     """What the page shows of `upload`, with the picture as a `data:` address. The content decides what it is; the
     sender's name for it is not asked. Of a JPEG that was cut short it is what is there, and the note says so."""
@@ -56,6 +55,7 @@ def look(
 # %% ../nbs/32_reader.ipynb #f655b678
 def _hello(classifier):
     "What a page begins with."
+    from bearclf.inference import MODEL
     card = classifier.card
     drawings = {name: _uri(im, 'JPEG') for name, im in examples(card).items()}
     return dict(labels=classifier.labels, card=card.to_dict(), ours=classifier.file == MODEL, examples=drawings)
@@ -65,6 +65,7 @@ def _work(pipe, model):
     "A worker: answers what comes by `pipe` until that is closed; no bytes are the question who is there."
     signal.signal(signal.SIGINT, signal.SIG_IGN) # Ctrl-C is for the one who started us
     pictures.MAX_PIXELS = MAX_PIXELS
+    from bearclf.inference import Classifier # here: each visitor's process imports this room, and needs no numpy
     try: classifier, wrong = Classifier(model), None
     except BearclfError as e: wrong = dict(error=str(e))
     with suppress(EOFError, OSError):

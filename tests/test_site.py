@@ -12,8 +12,8 @@ from playwright.sync_api import expect, sync_playwright
 
 from bearclf import site as room
 from bearclf.drawn import draw
-from bearclf.inference import Classifier, SURENESS
-from bearclf.page import examples
+from bearclf.inference import Classifier
+from bearclf.page import SURENESS, examples
 from bearclf.pictures import BearclfError, CutShort, DECODE_SIDE, MAX_PIXELS, PictureError, open_picture, spoken
 from bearclf.site import MAX_BYTES, build_site, packages, site
 from helpers import CHROMIUM, FLAGS, encoded, keep_screenshots, moved
