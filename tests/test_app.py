@@ -1,5 +1,5 @@
 "The page in a real browser (Debian's chromium): uploads of every kind, hostile ones too, two visitors, a phone, the keyboard; and its server."
-import base64, csv, io, json, os, random, re, select, signal, socket, subprocess, sys, threading, time, urllib.error, urllib.request
+import base64, csv, io, json, random, re, socket, subprocess, sys, threading, time, urllib.error, urllib.request
 from pathlib import Path
 
 import nbformat, pillow_heif, psutil, pytest
@@ -12,11 +12,10 @@ from bearclf.drawn import draw
 from bearclf.inference import Classifier
 from bearclf.pictures import OTHER, in_words
 from bearclf.reader import MAX_BYTES
-from helpers import CHROMIUM, FLAGS, encoded, eventually, keep_screenshots, moved
+from helpers import App, CHROMIUM, COMMAND, FLAGS, encoded, eventually, free_port, keep_screenshots, moved
 from tiny_model import CROP, LABELS, card, tiny_model
 
 ROOT = Path(__file__).parent.parent
-COMMAND = str(Path(sys.executable).with_name('bearclf'))
 
 expect.set_options(timeout=30_000) # where all is well nothing waits; a busy machine is no defect of the page
 
@@ -29,37 +28,6 @@ def headline(content):
     kinds = [k for k in p.labels if k != OTHER]
     said = in_words([p.name_of(k) for k in kinds]) if kinds else p.name_of(OTHER) if p.labels else 'not sure'
     return said[0].upper() + said[1:]
-
-# The server
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(('localhost', 0))
-        return s.getsockname()[1]
-
-class App:
-    "A running `bearclf app`."
-    elsewhere = () # addresses of other servers that it asks for something
-    def __init__(self, *args, **env):
-        self.port = free_port()
-        self.process = subprocess.Popen([COMMAND, 'app', '--no-browser', '--port', str(self.port), *map(str, args)], env=os.environ | env, text=True,
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
-        self.first = self.process.stdout.readline()
-        self.url = f'http://localhost:{self.port}/'
-
-    def kernels(self):
-        def is_kernel(p):
-            try: return 'ipykernel_launcher' in p.cmdline()
-            except psutil.Error: return False # it has just ended
-        return [p for p in psutil.Process(self.process.pid).children() if is_kernel(p)]
-
-    def stop(self):
-        "Ctrl-C; gives the exit code, what was printed since, and the processes that are left."
-        all_ = psutil.Process(self.process.pid).children(recursive=True)
-        self.process.send_signal(signal.SIGINT)
-        out, err = self.process.communicate(timeout=30)
-        _, left = psutil.wait_procs(all_, timeout=10)
-        return self.process.returncode, out + err, left
 
 @pytest.fixture(scope='module')
 def app(tmp_path_factory):

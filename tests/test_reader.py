@@ -55,5 +55,22 @@ def test_only_who_has_the_key_is_answered():
     with Reader() as reader:
         address, key = json.loads(reader.where)
         stranger = Reader.__new__(Reader)
-        stranger.where = json.dumps([address, '00'*32])
+        stranger.where, stranger._visitor = json.dumps([address, '00'*32]), b''
         assert 'stopped' in stranger.ask()['error'] and 'labels' in reader.ask()
+
+def test_one_that_dies_is_started_again():
+    with Reader() as reader:
+        first = reader._process
+        other = Reader.__new__(Reader) # as a visitor's process has it
+        other.where, other._visitor, other._process = reader.where, b'other', None
+        first.kill()
+        first.wait()
+        assert 'started again' in other.ask(TEDDY_JPEG)['error']
+        eventually(lambda: 'probs' in other.ask(TEDDY_JPEG))
+        assert reader._process is not first
+    eventually(lambda: not psutil.pid_exists(reader._process.pid))
+
+def test_a_costly_format_is_refused_sooner():
+    with Reader() as reader:
+        assert 'probs' in reader.ask(encoded(Image.new('L', (1000, 1000), 90), 'JPEG2000'))
+        assert 'save it as a JPEG' in reader.ask(encoded(Image.new('L', (5000, 3000), 90), 'JPEG2000'))['error']
