@@ -6,7 +6,7 @@
 __all__ = ['room_for', 'serve']
 
 # %% ../nbs/32_server.ipynb #4e7d9ee8
-import asyncio, os, socket, subprocess, tempfile, time, webbrowser
+import asyncio, logging, os, socket, subprocess, tempfile, time, webbrowser
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -47,6 +47,7 @@ def _own_places(folder):
             if v is None: os.environ.pop(k, None)
             else: os.environ[k] = v
 
+# %% ../nbs/32_server.ipynb #140da5ea
 @contextmanager
 def _folder():
     "A folder with the notebook, and one with the template, while they are needed."
@@ -93,6 +94,7 @@ class _Words(RequestHandler):
         self.set_header('Content-Type', 'text/plain; charset=utf-8')
         self.finish(self.words)
 
+# %% ../nbs/32_server.ipynb #c300ce04
 class _Guard(Router):
     "Stands before Voila."
     def __init__(self, app, local): self.app, self.local = app, local
@@ -111,6 +113,7 @@ _READY = 1          # kernels that wait for visitors: about 50 MB each
 _IDLE_SECONDS = 300 # after which a kernel that nobody is connected to any more is ended
 _LOST_SECONDS = 30  # after which one that nobody ever connected to is ended
 
+# %% ../nbs/32_server.ipynb #785fef2b
 class _Kernels(AsyncMappingKernelManager):
     "Voila's keeper of kernels. It knows who was ever connected, and its end is quiet."
     def __init__(self, **kwargs):
@@ -145,6 +148,7 @@ class _Kernels(AsyncMappingKernelManager):
 # %% ../nbs/32_server.ipynb #c30e2ac7
 _START_SECONDS = 60 # for a page to be made
 
+# %% ../nbs/32_server.ipynb #ba8daf8b
 def room_for()->int: # visitors
     "How many kernels half of this machine's memory holds."
     try: memory = os.sysconf('SC_PAGE_SIZE')*os.sysconf('SC_PHYS_PAGES')
@@ -208,23 +212,23 @@ class _Door:
         try: yield self.turn
         finally: self.waiting -= 1
 
+# %% ../nbs/32_server.ipynb #96ab6fe6
+_TORNADO = dict(websocket_max_message_size=2**20, ws_ping_interval=30_000, ws_ping_timeout=90_000,
+                disable_check_xsrf=True, compress_response=True, log_function=lambda handler: None)
+
 # %% ../nbs/32_server.ipynb #c1402860
 def _settings(notebook, host, port):
     "What Voila is told."
     posix = os.name == 'posix'
-    tornado = dict(websocket_max_message_size=2**20, ws_ping_interval=30_000, ws_ping_timeout=90_000,
-                   disable_check_xsrf=True, compress_response=True, log_function=lambda handler: None)
-    return Config(
-        Voila=dict(notebook_path=str(notebook), root_dir=str(notebook.parent), ip=host, port=port, port_retries=0,
-                   open_browser=True, log_level='CRITICAL', tornado_settings=tornado, identity_provider_class=_Visitor,
-                   connection_dir_root='/tmp' if posix else None), # a socket's path may have about 100 letters
-        VoilaConfiguration=dict(multi_kernel_manager_class=_Kernels, preheat_kernel=True,
-                                default_pool_size=_READY, strip_sources=True, show_tracebacks=False,
-                                allow_template_override='NO', allow_theme_override='NO', file_allowlist=[]),
-        KernelRestarter=dict(restart_limit=0), # a kernel that died has lost its visitor's page, which says so
-        KernelManager=dict(transport='ipc' if posix else 'tcp'),
-        MappingKernelManager=dict(cull_idle_timeout=_IDLE_SECONDS, cull_interval=60,
-                                  cull_connected=False, cull_busy=False))
+    voila = dict(notebook_path=str(notebook), root_dir=str(notebook.parent), ip=host, port=port, port_retries=0,
+                 log_level='CRITICAL', tornado_settings=_TORNADO, identity_provider_class=_Visitor,
+                 connection_dir_root='/tmp' if posix else None) # a socket's path may have about 100 letters
+    page = dict(multi_kernel_manager_class=_Kernels, preheat_kernel=True, default_pool_size=_READY, strip_sources=True,
+                show_tracebacks=False, allow_template_override='NO', allow_theme_override='NO', file_allowlist=[])
+    idle = dict(cull_idle_timeout=_IDLE_SECONDS, cull_interval=60, cull_connected=False, cull_busy=False)
+    return Config(Voila=voila, VoilaConfiguration=page, MappingKernelManager=idle,
+                  KernelRestarter=dict(restart_limit=0), # a kernel that died has lost its visitor's page, which says so
+                  KernelManager=dict(transport='ipc' if posix else 'tcp'))
 
 # %% ../nbs/32_server.ipynb #968d4134
 def _most_files():
@@ -236,6 +240,7 @@ def _most_files():
     if soft < most: resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     return max(soft, most)
 
+# %% ../nbs/32_server.ipynb #766312f9
 class _Listener(HTTPServer):
     "A server that takes no more than so many connections."
     def initialize(self, *args, most, **kwargs):
@@ -266,6 +271,7 @@ class _Server(Voila):
         return [*asked, (of_page[0], _Visit, dict(of_page[2], door=door))]
 
     def listen(self):
+        logging.getLogger('tornado').setLevel(logging.CRITICAL) # a stranger must not fill the disk with our complaints
         guard = _Guard(self.app, self.ip in ('localhost', '127.0.0.1', '::1'))
         server = _Listener(guard, most=_most_files()//4, max_body_size=2**16, max_buffer_size=2**22,
                            body_timeout=30, idle_connection_timeout=60)
