@@ -24,7 +24,7 @@ setup(
     license='Apache-2.0',
     keywords=cfg['keywords'],
     packages=['bearclf'],
-    package_data={'bearclf': ['models/*.onnx', 'static/*', 'static/site/*', 'py.typed']},
+    package_data={'bearclf': ['models/*.onnx', 'static/*', 'static/*/*', 'py.typed']},
     python_requires='>=' + cfg['min_python'],
     install_requires=cfg['requirements'].split(),
     extras_require=extras | {'dev': sum(extras.values(), cfg['dev_requirements'].split())},

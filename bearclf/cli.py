@@ -359,7 +359,9 @@ def _info_args(commands):
 def app(args):
     "Serve the page until Ctrl-C."
     from bearclf.server import serve
-    serve(args.host, args.port, browser=args.browser, model=args.model)
+    if args.visitors is not None and args.visitors < 1:
+        raise BearclfError(f'--visitors is {args.visitors}; give 1 or more.')
+    serve(args.host, args.port, browser=args.browser, model=args.model, visitors=args.visitors)
     return 0
 
 # %% ../nbs/34_cli.ipynb #5141a4e4
@@ -370,6 +372,8 @@ def _app_args(commands):
                    help='address to listen at; 0.0.0.0 lets other machines in (default: %(default)s)')
     p.add_argument('--port', type=int, default=8866, metavar='PORT', help='(default: %(default)s)')
     p.add_argument('--no-browser', dest='browser', action='store_false', help='only print the address')
+    p.add_argument('--visitors', type=int, metavar='N', help='at a time; later ones are asked to wait '
+                   '(default: what half of the memory holds, at 60 MB each)')
     _add_model(p)
 
 # %% ../nbs/34_cli.ipynb #642e2a5b

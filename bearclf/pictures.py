@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'OTHER', 'OTHER_BEAR', 'LABELS_CSV', 'MAX_PIXELS', 'DECODE_SIDE', 'is_kind', 'spoken', 'in_words',
-           'BearclfError', 'PictureError', 'DataError', 'shown', 'MachineError', 'machine_trouble', 'raise_for_machine',
-           'beside', 'whole_file', 'check_writable', 'append_whole', 'static', 'open_header', 'open_file',
-           'open_picture', 'picture_size', 'folder_entries', 'walk', 'is_picture', 'iter_pictures', 'picture_files',
-           'sha256', 'threaded', 'progress_bar']
+           'BearclfError', 'PictureError', 'CutShort', 'DataError', 'shown', 'MachineError', 'machine_trouble',
+           'raise_for_machine', 'beside', 'whole_file', 'check_writable', 'append_whole', 'static', 'open_header',
+           'open_file', 'rest_of', 'open_picture', 'picture_size', 'folder_entries', 'walk', 'is_picture',
+           'iter_pictures', 'picture_files', 'sha256', 'threaded', 'progress_bar']
 
 # %% ../nbs/10_pictures.ipynb #7ce2424d
 import errno, functools, hashlib, io, os, re, struct, sys, tempfile, threading, warnings
@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageChops, ImageOps
 
 import bearclf
 
@@ -27,7 +27,7 @@ KINDS = ('black_bear', 'grizzly', 'teddys')  # the kinds of bear, as in the name
 OTHER = 'other'             # the label which means: none of the kinds
 OTHER_BEAR = 'other_bear'   # the label which means: a bear of another kind than these
 LABELS_CSV = 'labels.csv'   # a table beside the labels' folders: pictures with several labels, or none
-MAX_PIXELS = 120_000_000    # larger pictures are refused; a 108-megapixel photograph from a phone passes
+MAX_PIXELS = 120_000_000    # to decode: more are refused; a 108-megapixel photograph from a phone passes
 DECODE_SIDE = 512           # training and inference decode JPEGs no smaller than this (see `open_picture`)
 
 # %% ../nbs/10_pictures.ipynb #a4a99338
@@ -60,6 +60,12 @@ class BearclfError(ValueError):
 
 class PictureError(BearclfError):
     "A picture that can't be opened; the message names it and says why."
+
+class CutShort(PictureError):
+    "A JPEG that was cut short. `rest` is the part of it that is there; `note` says so in a sentence."
+    def __init__(self, message, rest, note):
+        super().__init__(message)
+        self.rest, self.note = rest, note
 
 class DataError(BearclfError):
     "A folder, a file or a table of labels that can't be used; the message says why and what to do."
@@ -194,6 +200,13 @@ def _register_heif():
 # %% ../nbs/10_pictures.ipynb #8b5df8b2
 def _too_large(name): return PictureError(f'{name} has more than {MAX_PIXELS:,} pixels, the limit.')
 
+_SMALLER = 4 # a JPEG that is decoded at a half or less may have this many times `MAX_PIXELS` in the file
+
+def _check_pixels(im, name, width, height):
+    "`PictureError` if `im`, of this size in the file, is too large to decode at the size that it has now."
+    bound = MAX_PIXELS*(_SMALLER if im.size != (width, height) and not im.info.get('progressive') else 1)
+    if im.width*im.height > MAX_PIXELS or width*height > bound: raise _too_large(name)
+
 # %% ../nbs/10_pictures.ipynb #263b15f9
 _ABOUT = (b'tEXt', b'zTXt', b'iTXt', b'iCCP') # chunks of a PNG that Pillow would unpack, and that turn no pixel
 
@@ -220,9 +233,10 @@ def _open(f):
 # %% ../nbs/10_pictures.ipynb #805e7dd2
 def open_header(
     f, # an open binary file
-    name:str # what messages call it
+    name:str, # what messages call it
+    at_least:int|None=None # as for `open_picture`
 )->Image.Image: # not decoded yet; HEIF too
-    "The picture in `f`, its header read. `PictureError` if it is none, or has more than `MAX_PIXELS` pixels."
+    "The picture in `f`, its header read. `PictureError` if it is none, or more than `MAX_PIXELS` would be decoded."
     try: im = _open(f)
     except Image.DecompressionBombError: raise _too_large(name) from None
     except Image.UnidentifiedImageError:
@@ -234,7 +248,9 @@ def open_header(
         _register_heif()
         f.seek(0)
         im = Image.open(f, formats=['HEIF'])
-    if im.width*im.height > MAX_PIXELS: raise _too_large(name)
+    size = im.size
+    if at_least: im.draft(None, (at_least, at_least))
+    _check_pixels(im, name, *size)
     return im
 
 # %% ../nbs/10_pictures.ipynb #612f8d4c
@@ -295,6 +311,28 @@ def open_file(
         raise_for_machine(e, name)
         raise PictureError(f'{name} can not be read ({e.strerror}).') from None
 
+# %% ../nbs/10_pictures.ipynb #0a8fab0e
+_GREY, _LEAST = (128, 128, 128), .25
+
+def rest_of(
+    im:Image.Image # decoded from a JPEG without its end, RGB
+)->tuple: # what is there of it (None if it is less than a quarter), and a sentence that says so
+    "The picture without the grey where nothing was; pictures.js of the pages does the same."
+    box = ImageChops.difference(im, Image.new('RGB', im.size, _GREY)).getbbox()
+    rest = im.crop(box) if box else None
+    share = rest.width*rest.height/(im.width*im.height) if rest else 0
+    if share < _LEAST: return None, ''
+    much = '' if share > .99 else f', and {share:.0%} of the picture is there'
+    return rest, f'This file is cut short{much}: the answer is from what is there.'
+
+# %% ../nbs/10_pictures.ipynb #a1bbe4f0
+def _cut_short(f, name, at_least, error):
+    "What to raise for the JPEG in the open file `f`, whose end is missing: `CutShort` if enough is there, else `error`."
+    f.seek(0)
+    try: rest, note = rest_of(_to_rgb(open_header(io.BytesIO(f.read() + b'\xff\xd9'), name, at_least)))
+    except Exception: return error # its header is not whole either
+    return CutShort(str(error), rest, note) if rest else error
+
 # %% ../nbs/10_pictures.ipynb #9395d4e7
 def _damaged(e, name, im=None):
     "The `PictureError` for what went wrong in decoding; `MachineError` if the machine was to blame."
@@ -308,12 +346,14 @@ def _decode(f, name, at_least=None):
         f.seek(0, os.SEEK_END)
         if f.tell() == 0: raise PictureError(f'{name} is empty.')
         f.seek(0)
-        im = open_header(f, name)
-        if at_least: im.draft(None, (at_least, at_least))
+        im = open_header(f, name, at_least)
         im.load()
         return _to_rgb(im)
     except BearclfError: raise
-    except Exception as e: raise _damaged(e, name, im) from e
+    except Exception as e:
+        error = _damaged(e, name, im)
+        if im and im.format in ('JPEG', 'MPO') and 'truncated' in str(e): error = _cut_short(f, name, at_least, error)
+        raise error from e
 
 # %% ../nbs/10_pictures.ipynb #e2d2fe85
 def open_picture(
@@ -321,7 +361,8 @@ def open_picture(
     at_least:int|None=None, # a JPEG may be decoded smaller (1/2, 1/4, 1/8) with both sides at least this many pixels
     name:str|None=None, # what messages call a picture which has no path
 )->Image.Image: # upright, RGB, 8 bits, fully decoded; the first frame of an animation; white where `src` is transparent
-    "The picture in `src`. `PictureError` if there is none, it is damaged, or it has more than `MAX_PIXELS` pixels."
+    """The picture in `src`. `PictureError` if there is none, it is damaged, or more than `MAX_PIXELS` pixels would be
+    decoded; `CutShort` if it is a JPEG without its end."""
     if isinstance(src, (str, os.PathLike)):
         name = shown(name or os.fspath(src))
         with open_file(src, name) as f: return _decode(f, name, at_least)

@@ -6,20 +6,21 @@
 __all__ = ['MAX_BYTES', 'MAX_PIXELS', 'MAX_SECONDS', 'WHERE', 'look', 'serve_reader', 'Reader']
 
 # %% ../nbs/32_reader.ipynb #5cc7691d
-import base64, io, json, multiprocessing, os, queue, random, secrets, signal, subprocess, sys, threading
-from contextlib import suppress
+import base64, io, itertools, json, multiprocessing, os, queue, secrets, shutil, signal, subprocess, sys, tempfile, threading, time
+from collections import Counter
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Client, Listener
 from pathlib import Path
 
 from . import pictures
-from .drawn import EXAMPLES, draw
-from .inference import Classifier
-from .pictures import BearclfError, DECODE_SIDE, OTHER, PictureError, in_words, open_picture, spoken
+from .page import examples
+from .pictures import BearclfError, CutShort, DECODE_SIDE, OTHER, PictureError, open_header, open_picture
 
 # %% ../nbs/32_reader.ipynb #6ace52de
 MAX_BYTES = 20*2**20    # of one upload
-MAX_PIXELS = 50_000_000 # of one upload: a worker may need 16 bytes a pixel
+MAX_PIXELS = 50_000_000 # to decode of one upload: a worker may need 16 bytes a pixel
 MAX_SECONDS = 10        # for one upload
+_COSTLY = dict(JPEG2000=12_000_000) # pixels, of formats that take more than a second for as many
 _WORKERS = 2            # one for a picture that hangs, one for everybody else
 _SIDE = 480             # pixels: the longer side of a picture as the page shows it
 
@@ -31,41 +32,53 @@ def _uri(im, fmt):
     return f'data:image/{fmt.lower()};base64,{base64.b64encode(f.getvalue()).decode()}'
 
 # %% ../nbs/32_reader.ipynb #92913ed1
-def _shade(heat):
-    "A `heatmap` as a small black picture to lay over the other: what doesn't speak for the label is hidden."
-    from PIL import Image
-    dim = Image.fromarray(((1 - heat)*180).round().astype('uint8'))
-    return Image.merge('LA', (Image.new('L', dim.size), dim))
+def _map(heat):
+    "A `heatmap` as plain values, rows one after another."
+    rows, columns = heat.shape
+    return dict(rows=rows, columns=columns, values=[round(float(v), 3) for v in heat.flat])
+
+# %% ../nbs/32_reader.ipynb #6e36d673
+def _check_cost(upload):
+    "`PictureError` for a picture that would take long for its format alone."
+    im = open_header(io.BytesIO(upload), 'This file', DECODE_SIDE)
+    most = _COSTLY.get(im.format, MAX_PIXELS)
+    if im.width*im.height > most and im.format in _COSTLY:
+        raise PictureError(f'This file has more than {most//10**6} megapixels, the limit for {im.format}; '
+                           'save it as a JPEG and try that.')
 
 # %% ../nbs/32_reader.ipynb #c8955615
 def look(
     upload:bytes, # what may be a picture
-    classifier:Classifier
-)->dict: # of plain values: an error (one sentence), or probs, thresholds, picture, maps (label -> map)
-    """What the page shows of `upload`, with picture and maps as `data:` addresses. The content decides what it is; the
-    sender's name for it is not asked."""
-    try: picture = open_picture(upload, at_least=DECODE_SIDE, name='This file')
+    classifier # a `Classifier`
+)->dict: # of plain values: an error (one sentence), or probs, picture, maps (label -> map) and a note (a sentence or None)
+    """What the page shows of `upload`, with the picture as a `data:` address. The content decides what it is; the
+    sender's name for it is not asked. Of a JPEG that was cut short it is what is there, and the note says so."""
+    note = None
+    try:
+        _check_cost(upload)
+        picture = open_picture(upload, at_least=DECODE_SIDE, name='This file')
+    except CutShort as e: picture, note = e.rest, e.note
     except PictureError as e: return dict(error=str(e))
     answer = classifier.predict(picture)
     kinds = [k for k in answer.probs if k != OTHER and classifier.has_maps]
-    maps = {k: _uri(_shade(answer.heatmap(k)), 'PNG') for k in kinds}
+    maps = {k: _map(answer.heatmap(k)) for k in kinds}
     picture.thumbnail((_SIDE, _SIDE))
-    return dict(probs=answer.probs, thresholds=answer.thresholds, names=dict(classifier.card.names),
-                picture=_uri(picture, 'JPEG'), maps=maps)
+    return dict(probs=answer.probs, picture=_uri(picture, 'JPEG'), maps=maps, note=note)
 
-# %% ../nbs/32_reader.ipynb #2f5ed7a6
-def _examples():
-    "Drawn pictures to try the page with: name and `data:` address of each."
-    def example(labels, seed):
-        name = in_words(map(spoken, labels)) if labels else 'toy'
-        return f'drawn {name}.jpg', _uri(draw(labels, random.Random(seed)), 'JPEG')
-    return [example(*o) for o in EXAMPLES]
+# %% ../nbs/32_reader.ipynb #f655b678
+def _hello(classifier):
+    "What a page begins with."
+    from bearclf.inference import MODEL
+    card = classifier.card
+    drawings = {name: _uri(im, 'JPEG') for name, im in examples(card).items()}
+    return dict(labels=classifier.labels, card=card.to_dict(), ours=classifier.file == MODEL, examples=drawings)
 
 # %% ../nbs/32_reader.ipynb #8389cc60
 def _work(pipe, model):
     "A worker: answers what comes by `pipe` until that is closed; no bytes are the question who is there."
     signal.signal(signal.SIGINT, signal.SIG_IGN) # Ctrl-C is for the one who started us
     pictures.MAX_PIXELS = MAX_PIXELS
+    from bearclf.inference import Classifier # here: each visitor's process imports this room, and needs no numpy
     try: classifier, wrong = Classifier(model), None
     except BearclfError as e: wrong = dict(error=str(e))
     with suppress(EOFError, OSError):
@@ -73,8 +86,39 @@ def _work(pipe, model):
             upload = pipe.recv_bytes()
             if wrong: said = wrong
             elif upload: said = look(upload, classifier)
-            else: said = dict(labels=classifier.labels, examples=_examples())
+            else: said = _hello(classifier)
             pipe.send_bytes(json.dumps(said).encode())
+
+# %% ../nbs/32_reader.ipynb #a7a05e31
+class _Turns:
+    "Lets `n` in at a time; of those who wait, the one who has had the least time, and of equals who came first."
+    def __init__(self, n):
+        self._free, self._waiting, self._spent = n, [], Counter() # (visitor, number) of each; visitor -> seconds
+        self._numbers, self._changed = itertools.count(), threading.Condition()
+
+    def _is_next(self, ticket):
+        return self._free and ticket == min(self._waiting, key=lambda t: (self._spent[t[0]], t[1]))
+
+    @contextmanager
+    def turn(self, visitor):
+        ticket = (visitor, next(self._numbers))
+        with self._changed:
+            self._waiting.append(ticket)
+            self._changed.wait_for(lambda: self._is_next(ticket))
+            self._waiting.remove(ticket)
+            self._free -= 1
+            self._spent[visitor] += 1 # at once, so that nobody takes all workers before others had one
+            self._changed.notify_all()
+        start = time.monotonic()
+        try: yield
+        finally: self._done(visitor, time.monotonic() - start)
+
+    def _done(self, visitor, seconds):
+        with self._changed:
+            self._free += 1
+            self._spent[visitor] += seconds
+            if not self._waiting: self._spent.clear()
+            self._changed.notify_all()
 
 # %% ../nbs/32_reader.ipynb #9afa335d
 _BROKE = ('This file could not be read: the program that opens pictures broke down over it. '
@@ -87,7 +131,7 @@ class _Workers:
         self._context = multiprocessing.get_context('forkserver' if forks else 'spawn')
         # what workers share, to begin at once
         self._context.set_forkserver_preload(['bearclf.reader', 'onnxruntime', 'pillow_heif'])
-        self._model, self._free = model, queue.SimpleQueue()
+        self._model, self._free, self._turns = model, queue.SimpleQueue(), _Turns(_WORKERS)
         for _ in range(_WORKERS): self._free.put(self._start())
 
     def _start(self):
@@ -97,8 +141,11 @@ class _Workers:
         theirs.close()
         return process, pipe
 
-    def ask(self, upload, seconds):
+    def ask(self, upload, seconds, visitor=''):
         "What a worker says of `upload`, as JSON, within `seconds` (None: whenever it says it)."
+        with self._turns.turn(visitor): return self._ask(upload, seconds)
+
+    def _ask(self, upload, seconds):
         process, pipe = self._free.get()
         wrong = f'This file takes more than {MAX_SECONDS} seconds to read; save it as a smaller JPEG and try that.'
         try:
@@ -115,29 +162,29 @@ class _Workers:
 
 # %% ../nbs/32_reader.ipynb #bdc5e694
 def _converse(connection, workers, hello):
-    "One question and its answer; no bytes are the question who is there."
+    "One visitor's question and its answer; no bytes are the question who is there."
     with connection, suppress(OSError, EOFError): # it may hang up
-        upload = connection.recv_bytes(MAX_BYTES)
-        connection.send_bytes(workers.ask(upload, MAX_SECONDS) if upload else hello)
+        visitor, upload = connection.recv_bytes(100), connection.recv_bytes(MAX_BYTES)
+        connection.send_bytes(workers.ask(upload, MAX_SECONDS, visitor) if upload else hello)
 
 # %% ../nbs/32_reader.ipynb #70f24f59
+WHERE = 'BEARCLF_READER' # environment variable: address and key of a reader
+
 def serve_reader(model):
-    "The reader's process: says on standard output where it is, and answers until its standard input is closed."
-    workers, key = _Workers(model), secrets.token_bytes(32)
+    """The reader's process: listens at the address in the environment variable `WHERE`, says on standard output whether
+    it can, and answers until its standard input is closed."""
+    address, key = json.loads(os.environ[WHERE])
+    workers = _Workers(model)
     hello = workers.ask(b'', None)
     def answer():
         while True:
             try: connection = listener.accept()
             except (OSError, EOFError, multiprocessing.AuthenticationError): continue
             threading.Thread(target=_converse, args=(connection, workers, hello), daemon=True).start()
-    with Listener(authkey=key, backlog=64) as listener:
-        where = dict(address=listener.address, key=key.hex(), error=json.loads(hello).get('error'))
-        print(json.dumps(where), flush=True)
+    with Listener(address, authkey=bytes.fromhex(key), backlog=64) as listener:
+        print(json.dumps(json.loads(hello).get('error')), flush=True)
         threading.Thread(target=answer, daemon=True).start()
         sys.stdin.buffer.read()
-
-# %% ../nbs/32_reader.ipynb #e7ad62d0
-WHERE = 'BEARCLF_READER' # environment variable: address and key of a reader
 
 # %% ../nbs/32_reader.ipynb #8674ecc4
 class Reader:
@@ -146,19 +193,35 @@ class Reader:
         model:str|Path|None=None # as `Classifier` takes it
     ):
         "Starts the process. `ModelError` if the model can't be used."
+        self._visitor, self._process = secrets.token_bytes(8), None
         if model is None and WHERE in os.environ:
-            self._process, self.where = None, os.environ[WHERE]
+            self.where = os.environ[WHERE]
             return
-        code = 'import sys; from bearclf.reader import serve_reader; serve_reader(sys.argv[1] or None)'
-        self._process = subprocess.Popen([sys.executable, '-c', code, str(model or '')], stdin=subprocess.PIPE,
-                                         stdout=subprocess.PIPE, start_new_session=True,
-                                         env=os.environ | dict(OMP_NUM_THREADS='1')) # a worker, a core
-        nothing = '{"error": "The process that reads pictures did not start."}'
-        said = json.loads(self._process.stdout.readline() or nothing)
-        if said['error']:
+        self._model, self._closing = str(model or ''), threading.Event()
+        self._folder = tempfile.mkdtemp(prefix='bearclf-', dir='/tmp' if os.name == 'posix' else None)
+        socket = rf'\\.\pipe\bearclf-{secrets.token_hex(8)}' if os.name == 'nt' else f'{self._folder}/reader'
+        self.where = json.dumps([socket, secrets.token_hex(32)])
+        if wrong := self._start():
             self.close()
-            raise BearclfError(said['error'])
-        self.where = json.dumps([said['address'], said['key']])
+            raise BearclfError(wrong)
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _start(self):
+        "Start the process: a sentence if it can't be."
+        with suppress(OSError): os.unlink(json.loads(self.where)[0]) # of one that died
+        code = 'import sys; from bearclf.reader import serve_reader; serve_reader(sys.argv[1] or None)'
+        self._process = subprocess.Popen([sys.executable, '-c', code, self._model], stdin=subprocess.PIPE,
+                                         stdout=subprocess.PIPE, start_new_session=True,
+                                         env=os.environ | {'OMP_NUM_THREADS': '1', WHERE: self.where}) # a worker, a core
+        said = self._process.stdout.readline()
+        return json.loads(said) if said else 'The process that reads pictures did not start.'
+
+    def _watch(self):
+        "Start the process again when it dies, a second later."
+        while True:
+            self._process.wait()
+            if self._closing.wait(1): return
+            self._start()
 
     def ask(self,
         upload:bytes=b'' # what may be a picture; nothing asks for the model's labels and the examples
@@ -167,18 +230,22 @@ class Reader:
         address, key = json.loads(self.where)
         try:
             with Client(address, authkey=bytes.fromhex(key)) as connection:
+                connection.send_bytes(self._visitor)
                 connection.send_bytes(upload)
                 return json.loads(connection.recv_bytes())
         except (OSError, EOFError, multiprocessing.AuthenticationError):
-            return dict(error='The part of this page that reads pictures has stopped; load the page again.')
+            return dict(error='The part of this page that reads pictures has stopped, and is being started again. '
+                              'Give this file again in a moment.')
 
     def close(self):
         "End the process, if it is ours."
         if self._process is None: return
+        self._closing.set()
         self._process.stdin.close()
         self._process.stdout.close()
         try: self._process.wait(timeout=5)
         except subprocess.TimeoutExpired: self._process.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def __enter__(self): return self
     def __exit__(self, *_): self.close()

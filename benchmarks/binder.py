@@ -30,10 +30,10 @@ def mb_running(env):
         res['server_alone'] = mb(*tree(server.pid))
         page = p.chromium.launch(executable_path='/usr/bin/chromium', args=FLAGS).new_page()
         page.goto('http://localhost:8899/voila/render/nbs/app.ipynb')
-        page.locator('.bc-example').first.wait_for()
+        page.locator('[data-example]').first.wait_for()
         res['page_open'] = mb(*tree(server.pid))
         for side in (2000, 7000):
-            with page.expect_file_chooser() as chooser: page.click('.widget-upload')
+            with page.expect_file_chooser() as chooser: page.click('.bc-choose')
             chooser.value.set_files([dict(name=f'{side}.jpg', mimeType='image/jpeg', buffer=picture(('teddys',), 4, side))])
             page.locator('.bc-card', has_text=f'{side}.jpg').locator('.bc-bars').wait_for()
             res[f'after_a_picture_of_{side}_pixels_a_side'] = mb(*tree(server.pid))

@@ -1,8 +1,9 @@
 "What several of the tests need."
-import hashlib, io, json, multiprocessing, os, random, shutil, signal, struct, time, zlib
+import hashlib, io, json, math, multiprocessing, os, random, shutil, signal, socket, struct, subprocess, sys, time, zlib
 from collections import Counter
 from pathlib import Path
 
+import psutil
 from PIL import Image
 
 from bearclf import drawn
@@ -111,3 +112,41 @@ def eventually(true):
     while not true():
         assert time.time() < deadline
         time.sleep(.05)
+
+def moved(thresholds, steps):
+    "Thresholds as the pages' slider moves them: each by the same step in log-odds; one of exactly 0 or 1 stays."
+    return {k: 1/(1 + math.exp(-steps)*(1 - t)/t) if steps and 0 < t < 1 else t for k, t in thresholds.items()}
+
+COMMAND = str(Path(sys.executable).with_name('bearclf'))
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(('localhost', 0))
+        return s.getsockname()[1]
+
+class App:
+    "A running `bearclf app`."
+    elsewhere = () # addresses of other servers that it asks for something
+    def __init__(self, *args, command=(COMMAND,), begin=lambda: None, **env):
+        self.port = free_port()
+        def first():
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            begin()
+        self.process = subprocess.Popen([*command, 'app', '--no-browser', '--port', str(self.port), *map(str, args)], env=os.environ | env, text=True,
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=first)
+        self.first = self.process.stdout.readline()
+        self.url = f'http://localhost:{self.port}/'
+
+    def kernels(self):
+        def is_kernel(p):
+            try: return 'ipykernel_launcher' in p.cmdline()
+            except psutil.Error: return False # it has just ended
+        return [p for p in psutil.Process(self.process.pid).children() if is_kernel(p)]
+
+    def stop(self):
+        "Ctrl-C; gives the exit code, what was printed since, and the processes that are left."
+        all_ = psutil.Process(self.process.pid).children(recursive=True)
+        self.process.send_signal(signal.SIGINT)
+        out, err = self.process.communicate(timeout=30)
+        _, left = psutil.wait_procs(all_, timeout=10)
+        return self.process.returncode, out + err, left

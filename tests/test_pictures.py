@@ -8,7 +8,7 @@ from PIL import Image
 from bearclf import pictures
 from bearclf.checks import verify
 from bearclf.data import read_labels
-from bearclf.pictures import DataError, PictureError, open_picture, picture_files
+from bearclf.pictures import CutShort, DataError, PictureError, open_picture, picture_files
 from helpers import ODD, RED, encoded, one_sentence, photo, png, red
 
 @pytest.mark.parametrize('fmt,mode,kw', [
@@ -142,6 +142,31 @@ def test_cut_short_anywhere(fmt):
     for share in (.02, .3, .6, .9):
         with pytest.raises(PictureError) as e: open_picture(whole[:int(len(whole)*share)], name='a.pic')
         one_sentence(e, 'a.pic')
+
+@pytest.mark.parametrize('kw', [{}, {'progressive': True}, {'restart_marker_rows': 1}])
+def test_half_a_jpeg_can_be_had(kw):
+    im = photo(size=(640, 480))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for whole, turned in ((encoded(im, **kw), False), (encoded(im, exif=exif, **kw), True)):
+        with pytest.raises(CutShort) as e: open_picture(whole[:len(whole)*6//10])
+        one_sentence(e)
+        rest, full = e.value.rest, open_picture(whole)
+        assert rest.size == full.size if 'progressive' in kw else rest.size < full.size
+        box = (full.width - rest.width, 0, full.width, rest.height) if turned else (0, 0, *rest.size) # the top of what was stored
+        there, want = (np.asarray(o.resize((40, 30)), float) for o in (rest, full.crop(box)))
+        assert np.abs(there - want).mean() < 12
+        assert e.value.note.startswith('This file is cut short') and 'from what is there' in e.value.note
+    with pytest.raises(PictureError) as e: open_picture(whole[:len(whole)//10])
+    assert 'progressive' in kw or not isinstance(e.value, CutShort)
+
+def test_what_counts_is_what_is_decoded(monkeypatch):
+    monkeypatch.setattr(pictures, 'MAX_PIXELS', 100_000)
+    wide = Image.new('L', (1000, 300), 120)
+    assert open_picture(encoded(wide), at_least=100).size == (500, 150)
+    for refused in (encoded(wide, progressive=True), encoded(wide, 'PNG'), encoded(Image.new('L', (2000, 300)))): # the last one is five times too large
+        with pytest.raises(PictureError, match='100,000 pixels'): open_picture(refused, at_least=100)
+    with pytest.raises(PictureError, match='100,000 pixels'): open_picture(encoded(wide))
 
 def test_noise_never_raises_anything_else():
     rng = random.Random(1)

@@ -2,6 +2,7 @@
 import json, os, random, subprocess, sys, time
 
 import psutil
+from PIL import Image
 
 from bearclf.drawn import draw
 from bearclf.reader import Reader
@@ -39,6 +40,9 @@ def test_a_picture_that_hangs_or_kills_its_worker(tmp_path, monkeypatch):
         assert 'probs' in reader.ask(TEDDY_JPEG)
         assert time.time() - start < 60
 
+def test_a_panorama_of_63_megapixels():
+    with Reader() as reader: assert 'probs' in reader.ask(encoded(Image.new('L', (15_000, 4_200), 90), 'JPEG'))
+
 def test_the_reader_ends_with_the_one_who_started_it(tmp_path):
     code = 'import os; from bearclf.reader import Reader; r = Reader(); print(r._process.pid, flush=True); os.kill(os.getpid(), 9)'
     out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout
@@ -51,5 +55,22 @@ def test_only_who_has_the_key_is_answered():
     with Reader() as reader:
         address, key = json.loads(reader.where)
         stranger = Reader.__new__(Reader)
-        stranger.where = json.dumps([address, '00'*32])
+        stranger.where, stranger._visitor = json.dumps([address, '00'*32]), b''
         assert 'stopped' in stranger.ask()['error'] and 'labels' in reader.ask()
+
+def test_one_that_dies_is_started_again():
+    with Reader() as reader:
+        first = reader._process
+        other = Reader.__new__(Reader) # as a visitor's process has it
+        other.where, other._visitor, other._process = reader.where, b'other', None
+        first.kill()
+        first.wait()
+        assert 'started again' in other.ask(TEDDY_JPEG)['error']
+        eventually(lambda: 'probs' in other.ask(TEDDY_JPEG))
+        assert reader._process is not first
+    eventually(lambda: not psutil.pid_exists(reader._process.pid))
+
+def test_a_costly_format_is_refused_sooner():
+    with Reader() as reader:
+        assert 'probs' in reader.ask(encoded(Image.new('L', (1000, 1000), 90), 'JPEG2000'))
+        assert 'save it as a JPEG' in reader.ask(encoded(Image.new('L', (5000, 3000), 90), 'JPEG2000'))['error']

@@ -1,7 +1,8 @@
-// From the pixels of a picture to the model's answer: what bearclf/inference.py does in Python, step by step and with the same names.
+// From the pixels of a picture to the model's answer: what bearclf/inference.py does in Python, step by step and with
+// the same names.
 // Nothing here knows of the page or of the browser, but for the canvas in `reduced`.
 
-export const OTHER = 'other' // the label which means: none of the kinds
+import {OTHER} from './answers.js'
 
 // How many times smaller Python decodes a JPEG: 1, 2, 4 or 8 times, with both sides at least `side` pixels.
 export function draft(width, height, side) {
@@ -10,11 +11,13 @@ export function draft(width, height, side) {
 }
 
 // The picture as rows of red, green, blue: {width, height, data}, `s` times smaller, white where it is transparent.
-// Decoders of JPEG scale by averaging squares of s x s pixels, so that is done here, from strips that fit into a small canvas.
+// Decoders of JPEG scale by averaging squares of s x s pixels, so that is done here, from strips that fit into a small
+// canvas.
 export function reduced(bitmap, s) {
   const width = Math.ceil(bitmap.width/s), height = Math.ceil(bitmap.height/s)
   const data = new Uint8Array(width*height*3), strip = 32*s
-  const pen = new OffscreenCanvas(bitmap.width, Math.min(strip, bitmap.height)).getContext('2d', {willReadFrequently: true})
+  const canvas = new OffscreenCanvas(bitmap.width, Math.min(strip, bitmap.height))
+  const pen = canvas.getContext('2d', {willReadFrequently: true})
   for (let top = 0; top < bitmap.height; top += strip) {
     const rows = Math.min(strip, bitmap.height - top)
     pen.fillStyle = 'white'
@@ -26,7 +29,8 @@ export function reduced(bitmap, s) {
   return {width, height, data}
 }
 
-// Squares of s x s pixels of `rgba`, averaged into the rows of `data` from `row` on; at the edges the last pixels count again.
+// Squares of s x s pixels of `rgba`, averaged into the rows of `data` from `row` on; at the edges the last pixels count
+// again.
 function average(rgba, width, rows, s, data, outWidth, row) {
   const sums = new Uint32Array(outWidth*3), area = s*s
   for (let y = 0; y < rows; y += s, row++) {
@@ -44,18 +48,21 @@ function average(rgba, width, rows, s, data, outWidth, row) {
   }
 }
 
-// The picture in one to four parts along the side that would be squashed, as boxes [left, top, right, bottom]: `parts_of` in Python.
+// The picture in one to four parts along the side that would be squashed, as boxes [left, top, right, bottom]:
+// `parts_of` in Python.
 export function partsOf({width, height}, outHeight, outWidth) {
   const wide = width*outHeight/(height*outWidth)
   const n = Math.min(4, Math.max(1, roundHalfEven(Math.max(wide, 1/wide)/1.25)))
   const cut = (side, i) => Math.floor(side*i/n)
-  return Array.from({length: n}, (_, i) => wide > 1 ? [cut(width, i), 0, cut(width, i + 1), height] : [0, cut(height, i), width, cut(height, i + 1)])
+  return Array.from({length: n}, (_, i) => wide > 1 ? [cut(width, i), 0, cut(width, i + 1), height]
+                                                    : [0, cut(height, i), width, cut(height, i + 1)])
 }
 
 // Python's `round`: 2.5 becomes 2.
 function roundHalfEven(x) { return x % 1 === .5 ? 2*Math.round(x/2) : Math.round(x) }
 
-// Pillow's BILINEAR: each of `to` pixels is a weighted mean of those of `from` pixels that lie under a triangle, so that shrinking does not flicker.
+// Pillow's BILINEAR: each of `to` pixels is a weighted mean of those of `from` pixels that lie under a triangle, so
+// that shrinking does not flicker.
 // Weights are whole numbers that add up to about ONE, as Pillow has them, so that both round alike.
 const ONE = 2**22
 
@@ -63,22 +70,27 @@ function triangles(from, to) {
   const scale = from/to, support = Math.max(scale, 1)
   return Array.from({length: to}, (_, i) => {
     const centre = (i + .5)*scale
-    const first = Math.max(0, Math.trunc(centre - support + .5)), end = Math.min(from, Math.trunc(centre + support + .5))
-    const weights = Float64Array.from({length: end - first}, (_, k) => Math.max(0, 1 - Math.abs((first + k - centre + .5)/support)))
+    const first = Math.max(0, Math.trunc(centre - support + .5))
+    const end = Math.min(from, Math.trunc(centre + support + .5))
+    const height = k => Math.max(0, 1 - Math.abs((first + k - centre + .5)/support))
+    const weights = Float64Array.from({length: end - first}, (_, k) => height(k))
     const sum = weights.reduce((a, b) => a + b, 0)
     return {first, weights: weights.map(w => Math.floor(w/sum*ONE + .5))}
   })
 }
 
-// What is in `box` of the picture, resized. Pillow goes along the rows first, and since its version 13 along the columns where far more is cut off there.
+// What is in `box` of the picture, resized. Pillow goes along the rows first, and since its version 13 along the
+// columns where far more is cut off there.
 export function resize(picture, box, width, height) {
   const part = cropped(picture, box), more = part.height - height
-  return more > 0 && more > 2*(part.width - width) ? across(down(part, height), width) : down(across(part, width), height)
+  if (more > 0 && more > 2*(part.width - width)) return across(down(part, height), width)
+  return down(across(part, width), height)
 }
 
 export function cropped({width, data}, [left, top, right, bottom]) {
   const res = new Uint8Array((right - left)*(bottom - top)*3)
-  for (let y = top; y < bottom; y++) res.set(data.subarray((y*width + left)*3, (y*width + right)*3), (y - top)*(right - left)*3)
+  for (let y = top; y < bottom; y++)
+    res.set(data.subarray((y*width + left)*3, (y*width + right)*3), (y - top)*(right - left)*3)
   return {width: right - left, height: bottom - top, data: res}
 }
 
@@ -106,7 +118,8 @@ function down(part, height) {
   const n = part.width*3, line = new Float64Array(n), res = new Uint8Array(n*height)
   triangles(part.height, height).forEach(({first, weights}, y) => {
     line.fill(ONE/2)
-    for (let k = 0; k < weights.length; k++) for (let i = 0, from = (first + k)*n; i < n; i++) line[i] += weights[k]*part.data[from + i]
+    for (let k = 0; k < weights.length; k++)
+      for (let i = 0, from = (first + k)*n; i < n; i++) line[i] += weights[k]*part.data[from + i]
     for (let i = 0; i < n; i++) res[y*n + i] = line[i]/ONE
   })
   return {width: part.width, height, data: res}
@@ -121,13 +134,15 @@ export function tensor(picture, box, card) {
   return res
 }
 
-// The answer for a picture. `run` asks the network about one tensor and gives {logits, evidence}: a value for each label, and maps of them
-// (labels x rows x columns, with `dims`) or nothing. Of parts, the highest logit of each kind counts, and the lowest of `other`.
+// The answer for a picture. `run` asks the network about one tensor and gives {logits, evidence}: a value for each
+// label, and maps of them (labels x rows x columns, with `dims`) or nothing. Of parts, the highest logit of each kind
+// counts, and the lowest of `other`.
 export async function predict(picture, card, run) {
   const said = []
   for (const box of partsOf(picture, ...card.resize)) said.push(await run(tensor(picture, box, card)))
   const logits = card.labels.map((label, i) => (label === OTHER ? Math.min : Math.max)(...said.map(o => o.logits[i])))
-  if (!logits.every(Number.isFinite)) throw new Error('This model gives values that are no numbers; train or export it anew.')
+  if (!logits.every(Number.isFinite))
+    throw new Error('This model gives values that are no numbers; train or export it anew.')
   const probs = (card.multi_label ? logits.map(sigmoid) : softmax(logits))
   return {probs, maps: joined(said.map(o => o.evidence), picture.width > picture.height, card.multi_label)}
 }
@@ -139,7 +154,8 @@ function softmax(logits) {
   return powers.map(p => p/sum)
 }
 
-// The maps of all parts as one for each label, {rows, columns, values}: how much each place speaks for the label, 0 to 1.
+// The maps of all parts as one for each label, {rows, columns, values}: how much each place speaks for the label, 0
+// to 1.
 function joined(parts, sideBySide, multiLabel) {
   if (!parts[0]) return null
   const [, n, h, w] = parts[0].dims, rows = sideBySide ? h : h*parts.length, columns = sideBySide ? w*parts.length : w
@@ -149,18 +165,4 @@ function joined(parts, sideBySide, multiLabel) {
     return multiLabel ? all.map(sigmoid) : softmax(all)
   })
   return Array.from({length: n}, (_, label) => ({rows, columns, values: cells.map(c => c[label])}))
-}
-
-// Which labels count, most probable first: those that reach their thresholds, `other` only where no kind does; the most probable one if there are none.
-export function found(probs, thresholds, labels) {
-  const ranked = labels.map((label, i) => ({label, p: probs[i]})).sort((a, b) => b.p - a.p)
-  if (!thresholds) return [ranked[0].label]
-  const reached = ranked.filter(o => o.p >= thresholds[o.label]).map(o => o.label), kinds = reached.filter(k => k !== OTHER)
-  return kinds.length ? kinds : reached
-}
-
-// `thresholds` moved by the same number of steps in log-odds; one of exactly 0 or 1 stays: `moved` in bearclf/app.py.
-export function moved(thresholds, steps) {
-  const move = t => steps && t > 0 && t < 1 ? 1/(1 + Math.exp(-steps)*(1 - t)/t) : t
-  return thresholds && Object.fromEntries(Object.entries(thresholds).map(([k, t]) => [k, move(t)]))
 }

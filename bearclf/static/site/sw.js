@@ -1,4 +1,5 @@
-// Keeps the page's own files, so that it opens without a network after the first visit. It sees no picture: those never are a request.
+// Keeps the page's own files, so that it opens without a network after the first visit. It sees no picture: those never
+// are a request.
 importScripts('files.js') // FILES, VERSION, POLICY: written when the site is built
 
 const OURS = `bearclf ${registration.scope} `, CACHE = OURS + VERSION
@@ -9,7 +10,8 @@ addEventListener('install', e => {
 })
 
 addEventListener('activate', e => e.waitUntil((async () => {
-  for (const name of await caches.keys()) if (name.startsWith(OURS) && name !== CACHE) await caches.delete(name) // of older builds
+  const older = (await caches.keys()).filter(name => name.startsWith(OURS) && name !== CACHE)
+  for (const name of older) await caches.delete(name)
   await clients.claim()
 })()))
 

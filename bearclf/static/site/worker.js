@@ -1,36 +1,43 @@
 // A thread of its own, so that the page never stalls: it holds the model, opens pictures and answers one after another.
 import * as ort from './runtime/ort.wasm.bundle.min.js'
-import {draft, predict, reduced} from './infer.js'
-import {open, Refusal} from './pictures.js'
+import {cropped, draft, predict, reduced} from './infer.js'
+import {open, Refusal, restOf, smaller} from './pictures.js'
 
-const SIDE = 480 // pixels: the longer side of a picture as the page shows it
+const SIDE = 480 // pixels: the longer side of a picture as the page shows it, if it is not enlarged
 let limits, card, session, asked = false
 
 // The bytes of one of the site's files, unpacked if they came packed; `count` is told how many came.
 async function fetched(url, count, signal) {
   const answer = await fetch(new URL(url, import.meta.url), {signal}), parts = []
   if (!answer.ok) throw new Error(`${url} is missing (${answer.status})`)
-  for (let reader = answer.body.getReader(), piece; piece = (await reader.read()).value; parts.push(piece)) count(piece.length)
+  const reader = answer.body.getReader()
+  for (let piece; piece = (await reader.read()).value; parts.push(piece)) count(piece.length)
   const blob = new Blob(parts), [a, b] = new Uint8Array(await blob.slice(0, 2).arrayBuffer())
-  return (a === 0x1f && b === 0x8b ? new Response(blob.stream().pipeThrough(new DecompressionStream('gzip'))) : blob).arrayBuffer()
+  const isPacked = a === 0x1f && b === 0x8b, unpacked = () => blob.stream().pipeThrough(new DecompressionStream('gzip'))
+  return (isPacked ? new Response(unpacked()) : blob).arrayBuffer()
 }
 
 async function start(settings) {
   limits = settings
   let bytes = 0
-  const count = n => postMessage({progress: bytes += n}), files = ['runtime/ort-wasm-simd-threaded.wasm.gz', 'model.onnx.gz', 'card.json']
+  const count = n => postMessage({progress: bytes += n})
+  const files = ['runtime/ort-wasm-simd-threaded.wasm.gz', 'model.onnx.gz', 'card.json']
   const stop = new AbortController() // where one is missing, the others need not come
-  const [wasm, model, text] = await Promise.all(files.map(f => fetched(f, count, stop.signal))).catch(e => { stop.abort(); throw e })
+  const all = Promise.all(files.map(f => fetched(f, count, stop.signal)))
+  const [wasm, model, text] = await all.catch(e => { stop.abort(); throw e })
   card = JSON.parse(new TextDecoder().decode(text))
   Object.assign(ort.env.wasm, {numThreads: 1, wasmBinary: wasm})
-  session = await ort.InferenceSession.create(new Uint8Array(model), {executionProviders: ['wasm'], logSeverityLevel: 4})
+  const options = {executionProviders: ['wasm'], logSeverityLevel: 4}
+  session = await ort.InferenceSession.create(new Uint8Array(model), options)
   postMessage({ready: true, card})
-  setTimeout(() => asked || run(new Float32Array(3*card.size[0]*card.size[1])), 100) // the first run is slow: it need not be a picture's
+  const empty = () => new Float32Array(3*card.size[0]*card.size[1])
+  setTimeout(() => asked || run(empty()), 100) // the first run is slow: it need not be a picture's
 }
 
 // What the network says of one tensor.
 async function run(pixels) {
-  const wanted = session.outputNames.includes('evidence') && String(card.resize) === String(card.size) ? ['logits', 'evidence'] : ['logits']
+  const hasMaps = session.outputNames.includes('evidence') && String(card.resize) === String(card.size)
+  const wanted = hasMaps ? ['logits', 'evidence'] : ['logits']
   const out = await session.run({image: new ort.Tensor('float32', pixels, [1, 3, ...card.size])}, wanted)
   return {logits: out.logits.data, evidence: out.evidence}
 }
@@ -44,34 +51,31 @@ async function heic(bytes) {
   if (!image) throw new Refusal('This file is damaged or cut short.')
   const pixels = new ImageData(image.get_width(), image.get_height())
   try {
-    await new Promise((done, fail) => image.display(pixels, res => res ? done() : fail(new Refusal('This file is damaged or cut short.'))))
+    const shown = await new Promise(done => image.display(pixels, done))
+    if (!shown) throw new Refusal('This file is damaged or cut short.')
     return await createImageBitmap(pixels)
   } finally { for (const o of images) o.free() }
 }
 
 // What the page shows of `file`.
 async function look(file) {
-  const {kind, bitmap} = await open(file, {...limits, heic: limits.heic && heic})
+  const {kind, cut, bitmap} = await open(file, {...limits, heic: limits.heic && heic})
   try {
-    const picture = reduced(bitmap, kind === 'jpeg' ? draft(bitmap.width, bitmap.height, limits.decodeSide) : 1)
-    return {...await predict(picture, card, run), thumbnail: await small(bitmap)}
+    const s = kind === 'jpeg' ? draft(bitmap.width, bitmap.height, limits.decodeSide) : 1, picture = reduced(bitmap, s)
+    if (!cut) return {...await predict(picture, card, run), thumbnail: await smaller(bitmap, SIDE, .85)}
+    const {box, note} = restOf(picture), [left, top, right, bottom] = box, rest = cropped(picture, box)
+    const part = await createImageBitmap(bitmap, left*s, top*s, (right - left)*s, (bottom - top)*s)
+    return {...await predict(rest, card, run), note, thumbnail: await smaller(part, SIDE, .85)}
   } finally { bitmap.close() }
 }
 
-async function small(bitmap) {
-  const scale = Math.min(1, SIDE/Math.max(bitmap.width, bitmap.height))
-  const canvas = new OffscreenCanvas(Math.max(1, Math.round(bitmap.width*scale)), Math.max(1, Math.round(bitmap.height*scale))), pen = canvas.getContext('2d')
-  pen.imageSmoothingQuality = 'high'
-  pen.fillStyle = 'white'
-  pen.fillRect(0, 0, canvas.width, canvas.height)
-  pen.drawImage(bitmap, 0, 0, canvas.width, canvas.height)
-  return canvas.convertToBlob({type: 'image/jpeg', quality: .85})
-}
-
-onmessage = async ({data: {settings, id, file}}) => {
+onmessage = async ({data: {settings, file}}) => {
   if (settings) return start(settings).catch(e => postMessage({failed: e.message}))
   const begun = performance.now()
   asked = true
-  try { postMessage({id, ...await look(file), seconds: (performance.now() - begun)/1000}) }
-  catch (e) { postMessage({id, error: e instanceof Refusal ? e.message : `This file could not be looked at (${e.message}).`}) }
+  try { postMessage({...await look(file), seconds: (performance.now() - begun)/1000}) }
+  catch (e) {
+    const error = e instanceof Refusal ? e.message : `This file could not be looked at (${e.message}).`
+    postMessage({error})
+  }
 }
