@@ -37,7 +37,7 @@ WAYS = {
 
 def measure(file):
     im = open_picture(file)
-    return phash(im), [_phash(way(im)) for way in WAYS.values()]
+    return phash(im), [phash(way(im)) for way in WAYS.values()]
 
 def main(folders):
     files = [f for folder in folders for f in picture_files(folder)]
