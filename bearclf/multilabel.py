@@ -95,7 +95,8 @@ def _model_of(arch, pretrained):
 class KeepStatistics(Callback):
     "Keep the batch normalisation of the backbone, `model[0]`, at the statistics that it came with."
     def before_train(self):
-        for m in self.model[0].modules():
+        net = getattr(self.model, 'module', self.model) # of one of several processes that train together
+        for m in net[0].modules():
             if isinstance(m, torch.nn.modules.batchnorm._BatchNorm): m.eval()
 
 # %% ../nbs/01_multilabel.ipynb #272ba11e
