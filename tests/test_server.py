@@ -1,11 +1,13 @@
 "What strangers may do to the server of the page: many at once, none that stay, other pages, messages and bodies that are too large."
 import asyncio, html, json, random, re, resource, socket, sys, urllib.error, urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from tornado.websocket import websocket_connect
 
 from bearclf.drawn import draw
+from bearclf.server import _settings
 from helpers import App, encoded, eventually
 
 TEDDY_JPEG = encoded(draw(('teddys',), random.Random(4)))
@@ -111,3 +113,12 @@ def test_idle_connections_leave_room():
     eventually(served)
     code, said, _ = app.stop()
     assert 'Traceback' not in said
+
+def test_no_page_is_empty_without_a_word():
+    "Voila sends what a cell has shown within some seconds, even if that is nothing."
+    assert _settings(Path('app.ipynb'), 'localhost', 1).VoilaExecutor.iopub_timeout >= 60
+    empty = ('import sys, bearclf.server as s; whole = s._notebook(); whole.cells[0].source = "pass"; s._notebook = lambda: whole;'
+             'from bearclf.cli import main; sys.exit(main(sys.argv[1:]))')
+    app = App(command=(sys.executable, '-c', empty))
+    assert 'The page could not be made ready' in get(app)[2]
+    app.stop()
