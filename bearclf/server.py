@@ -235,6 +235,7 @@ def _settings(notebook, host, port):
                 show_tracebacks=False, allow_template_override='NO', allow_theme_override='NO', file_allowlist=[])
     idle = dict(cull_idle_timeout=_IDLE_SECONDS, cull_interval=60, cull_connected=False, cull_busy=False)
     return Config(Voila=voila, VoilaConfiguration=page, MappingKernelManager=idle,
+                  VoilaKernelManager=dict(fill_delay=0.), # else who waits in turn waits a second more for each two
                   VoilaExecutor=dict(iopub_timeout=_START_SECONDS), # nbclient's 4 leave a busy machine's pages empty
                   KernelRestarter=dict(restart_limit=0), # a kernel that died has lost its visitor's page, which says so
                   KernelManager=dict(transport='ipc' if posix else 'tcp'))
