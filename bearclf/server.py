@@ -157,6 +157,11 @@ def room_for()->int: # visitors
         memory = min(memory, int(Path('/sys/fs/cgroup/memory.max').read_text()))
     return max(1, memory//2//(60*2**20))
 
+# %% ../nbs/32_server.ipynb #1ed5a50f
+def _shows_something(page):
+    "Has the kernel's part of a page more than its settings?"
+    return bool(page.partition('</script>')[2].partition('</body>')[0].strip())
+
 # %% ../nbs/32_server.ipynb #f9147fbb
 class _Visit(VoilaHandler):
     "The page, for one more visitor."
@@ -184,9 +189,12 @@ class _Visit(VoilaHandler):
         except Exception: self.write(static('app/failed.html')) # of as many kinds as there are in Voila
 
     async def _write_all(self):
+        text = ''
         async for part in self.get_generator():
+            text += part
             self.write(part)
             await self.flush()
+        if not _shows_something(text): raise ValueError('an empty page')
 
     def _full(self):
         self.set_header('Retry-After', '20')
@@ -227,6 +235,8 @@ def _settings(notebook, host, port):
                 show_tracebacks=False, allow_template_override='NO', allow_theme_override='NO', file_allowlist=[])
     idle = dict(cull_idle_timeout=_IDLE_SECONDS, cull_interval=60, cull_connected=False, cull_busy=False)
     return Config(Voila=voila, VoilaConfiguration=page, MappingKernelManager=idle,
+                  VoilaKernelManager=dict(fill_delay=0.), # else who waits in turn waits a second more for each two
+                  VoilaExecutor=dict(iopub_timeout=_START_SECONDS), # nbclient's 4 leave a busy machine's pages empty
                   KernelRestarter=dict(restart_limit=0), # a kernel that died has lost its visitor's page, which says so
                   KernelManager=dict(transport='ipc' if posix else 'tcp'))
 

@@ -1,11 +1,13 @@
 "What strangers may do to the server of the page: many at once, none that stay, other pages, messages and bodies that are too large."
 import asyncio, html, json, random, re, resource, socket, sys, urllib.error, urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from tornado.websocket import websocket_connect
 
 from bearclf.drawn import draw
+from bearclf.server import _settings
 from helpers import App, encoded, eventually
 
 TEDDY_JPEG = encoded(draw(('teddys',), random.Random(4)))
@@ -47,7 +49,10 @@ def test_more_than_there_are_places_for(app):
     assert len(full) >= 6 and len(pages) + len(full) == 9 and all('bc-app' in text for text in pages)
     assert full[0][1]['Retry-After'] and 'tries again by itself' in full[0][2] and '/try/' in full[0][2]
     empty(app) # they left
-    assert get(app)[0] == 200
+    status, _, text = get(app)
+    kernel = re.search('"kernelId": "([^"]*)"', text)[1]
+    assert status == 200
+    eventually(lambda: get(app, f'api/kernels/{kernel}')[0] == 404) # by then the next one has begun: no test takes that for its own
 
 def test_pages_elsewhere_start_nothing(app):
     empty(app)
@@ -111,3 +116,12 @@ def test_idle_connections_leave_room():
     eventually(served)
     code, said, _ = app.stop()
     assert 'Traceback' not in said
+
+def test_no_page_is_empty_without_a_word():
+    "Voila sends what a cell has shown within some seconds, even if that is nothing."
+    assert _settings(Path('app.ipynb'), 'localhost', 1).VoilaExecutor.iopub_timeout >= 60
+    empty = ('import sys, bearclf.server as s; whole = s._notebook(); whole.cells[0].source = "pass"; s._notebook = lambda: whole;'
+             'from bearclf.cli import main; sys.exit(main(sys.argv[1:]))')
+    app = App(command=(sys.executable, '-c', empty))
+    assert 'The page could not be made ready' in get(app)[2]
+    app.stop()
