@@ -83,7 +83,7 @@ def _refused(headers, local):
     host = headers.get('Host', '').rpartition(':')[0] if headers.get('Host', '')[-1:] != ']' else headers['Host']
     if local and (host or headers.get('Host')) not in _LOCAL: return 'This page is for this machine alone.'
     visits = headers.get('Sec-Fetch-Mode') == 'navigate' and headers.get('Sec-Fetch-Dest') in ('document', None)
-    if headers.get('Sec-Fetch-Site') == 'cross-site' and not visits: return 'Other pages can not use this one.' 
+    if headers.get('Sec-Fetch-Site') in ('cross-site', 'same-site') and not visits: return 'Other pages can not use this one.' 
 
 # %% ../nbs/32_server.ipynb #933db32e
 class _Words(RequestHandler):

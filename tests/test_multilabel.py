@@ -1,5 +1,6 @@
 "The learner: copies, rare labels, weights out of reach."
-import shutil
+import shutil, subprocess, sys
+from pathlib import Path
 
 import pytest
 
@@ -37,3 +38,10 @@ def test_weights_out_of_reach(drawn, monkeypatch):
     def offline(*args, **kwargs): raise OSError('no network')
     monkeypatch.setattr(multilabel, 'vision_learner', offline)
     with pytest.raises(multilabel.TrainingError, match='tf_efficientnet_lite0'): multilabel.bear_learner(dls, 'resnet18')
+
+def test_two_processes_have_the_gradients_of_one(tmp_path):
+    from bearclf.drawn import sample_images
+    script = Path(__file__).parent.parent/'examples'/'several_gpus.py'
+    r = subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', str(script),
+                        str(sample_images(tmp_path/'drawn', n=6)), '--check', '--cpu'], capture_output=True, text=True)
+    assert r.returncode == 0 and 'gradients of 2 processes differ' in r.stdout, r.stdout + r.stderr
