@@ -9,6 +9,10 @@ from bearclf.pictures import picture_files
 from helpers import ODD, photo
 from server import Server
 
+FIRST = ('test_train', 'test_cluster', 'test_app', 'test_site', 'test_export') # long files, which must not be what one worker is left with
+
+def pytest_collection_modifyitems(items): items.sort(key=lambda item: item.path.stem not in FIRST)
+
 @pytest.fixture(scope='session')
 def drawn(tmp_path_factory): return drawings.sample_images(tmp_path_factory.mktemp('drawn')/'drawn', n=10)
 
