@@ -129,8 +129,8 @@ class _Workers:
     def __init__(self, model):
         forks = 'forkserver' in multiprocessing.get_all_start_methods()
         self._context = multiprocessing.get_context('forkserver' if forks else 'spawn')
-        # what workers share, to begin at once
-        self._context.set_forkserver_preload(['bearclf.reader', 'onnxruntime', 'pillow_heif'])
+        # what workers share, to begin at once; inference comes first, since it silences onnxruntime
+        self._context.set_forkserver_preload(['bearclf.inference', 'onnxruntime', 'bearclf.reader', 'pillow_heif'])
         self._model, self._free, self._turns = model, queue.SimpleQueue(), _Turns(_WORKERS)
         for _ in range(_WORKERS): self._free.put(self._start())
 

@@ -74,3 +74,9 @@ def test_a_costly_format_is_refused_sooner():
     with Reader() as reader:
         assert 'probs' in reader.ask(encoded(Image.new('L', (1000, 1000), 90), 'JPEG2000'))
         assert 'save it as a JPEG' in reader.ask(encoded(Image.new('L', (5000, 3000), 90), 'JPEG2000'))['error']
+
+def test_onnxruntime_keeps_no_number_of_this_device_and_tells_nobody(tmp_path):
+    (tmp_path/'home').touch() # no folder: who would write there complains
+    code = 'import sys; from bearclf.reader import Reader; r = Reader(); assert "probs" in r.ask(sys.stdin.buffer.read()); r.close()'
+    r = subprocess.run([sys.executable, '-c', code], input=TEDDY_JPEG, capture_output=True, env=os.environ | dict(HOME=str(tmp_path/'home')))
+    assert (r.returncode, r.stderr) == (0, b'')
