@@ -7,7 +7,9 @@ from bearclf.drawn import sample_images
 
 def ray_(*args): return subprocess.run([sys.executable, '-m', 'ray.scripts.scripts', *args], capture_output=True, text=True)
 
-def workers(): return [p for p in psutil.process_iter(['name', 'cmdline']) if p.info['name'] == 'raylet']
+def at_work(since):
+    "Processes begun since then that hold a model."
+    return [p for p in psutil.process_iter(['cmdline', 'create_time']) if p.info['create_time'] > since and (p.info['cmdline'] or [''])[0].startswith('ray::MapWorker')]
 
 def start(*args):
     "`ray start`, again where it gave up after its 30 seconds on a busy machine."
@@ -65,12 +67,12 @@ def test_a_store_and_a_folder_of_parts(cluster, drawn, plain, tmp_path):
 def test_a_worker_killed_in_the_middle(cluster, drawn, plain, tmp_path):
     table = tmp_path/'killed.jsonl'
     env = dict(os.environ, RAY_ADDRESS=cluster)
+    since = time.time()
     job = subprocess.Popen([sys.executable, '-m', 'bearclf', 'predict', str(drawn), '--engine', 'ray', '--jsonl', str(table), '--quiet'],
                            env=env, stderr=subprocess.PIPE, text=True)
-    while job.poll() is None and not (table.exists() and table.read_bytes()): time.sleep(.05)
-    assert job.poll() is None
-    last = max(workers(), key=lambda p: p.create_time())
-    for p in [*last.children(recursive=True), last]:
+    while job.poll() is None and not at_work(since): time.sleep(.02)
+    worker = at_work(since)[0].parent() # the raylet, with all that it has started
+    for p in [*worker.children(recursive=True), worker]:
         try: p.send_signal(signal.SIGKILL)
         except psutil.NoSuchProcess: pass
     assert job.wait() == 1, job.stderr.read()
