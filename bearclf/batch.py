@@ -34,6 +34,8 @@ def is_address(
     return '://' in str(path)
 
 # %% ../nbs/31_batch.ipynb #87f60c65
+def _reason(e): return ' '.join(str(e).split()) or type(e).__name__
+
 @lru_cache(1024)
 def _store(start):
     "The store of the addresses that begin with `start`, as fsspec's file system."
@@ -55,7 +57,7 @@ def _stored(address):
     try: found = store.find(path)
     except FileNotFoundError: found = []
     except Exception as e: # of as many kinds as there are stores
-        raise DataError(f'{shown(address)} can not be listed ({" ".join(str(e).split()) or type(e).__name__}).') from None
+        raise DataError(f'{shown(address)} can not be listed ({_reason(e)}).') from None
     return sorted(map(store.unstrip_protocol, found)) or [address]
 
 # %% ../nbs/31_batch.ipynb #b7a12e48
@@ -146,9 +148,7 @@ def _content(address):
     store, path = _located(address)
     try: f = io.BytesIO(store.cat_file(path))
     except FileNotFoundError: raise PictureError(f'{shown(address)} does not exist.') from None
-    except Exception as e:
-        why = ' '.join(str(e).split()) or type(e).__name__
-        raise PictureError(f'{shown(address)} can not be read ({why}).') from None
+    except Exception as e: raise PictureError(f'{shown(address)} can not be read ({_reason(e)}).') from None
     f.name = address # for messages
     return f
 

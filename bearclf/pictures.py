@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['KINDS', 'OTHER', 'OTHER_BEAR', 'LABELS_CSV', 'MAX_PIXELS', 'DECODE_SIDE', 'is_kind', 'spoken', 'in_words',
            'BearclfError', 'PictureError', 'CutShort', 'DataError', 'shown', 'MachineError', 'machine_trouble',
-           'raise_for_machine', 'beside', 'whole_file', 'check_writable', 'append_whole', 'static', 'open_header',
-           'open_file', 'rest_of', 'open_picture', 'picture_size', 'folder_entries', 'walk', 'is_picture',
-           'iter_pictures', 'picture_files', 'sha256', 'threaded', 'progress_bar']
+           'raise_for_machine', 'beside', 'whole_file', 'check_writable', 'whole_folder', 'append_whole', 'static',
+           'open_header', 'open_file', 'rest_of', 'open_picture', 'picture_size', 'folder_entries', 'walk',
+           'is_picture', 'iter_pictures', 'picture_files', 'sha256', 'threaded', 'progress_bar']
 
 # %% ../nbs/10_pictures.ipynb #7ce2424d
 import errno, functools, hashlib, io, os, re, struct, sys, tempfile, threading, warnings
@@ -157,6 +157,20 @@ def check_writable(
     if not os.access(path.parent, os.W_OK):
         raise DataError(f'The folder {shown(path.parent)} may not be written to by you.')
     return path
+
+# %% ../nbs/10_pictures.ipynb #df95ba57
+@contextmanager
+def whole_folder(
+    path:str|Path # the folder to make; an older one is replaced when the new one is whole
+):
+    "A temporary folder to fill, which becomes `path` if no error comes. What the system says is raised."
+    path = Path(path)
+    with tempfile.TemporaryDirectory(prefix=f'.{path.name[:100]}.', dir=path.parent) as tmp:
+        new, old = Path(tmp)/'new', Path(tmp)/'old'
+        new.mkdir()
+        yield new
+        if path.exists(): os.replace(path, old)
+        os.replace(new, path)
 
 # %% ../nbs/10_pictures.ipynb #7e9d5772
 def append_whole(

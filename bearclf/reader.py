@@ -41,8 +41,8 @@ def _map(heat):
 def _check_cost(upload):
     "`PictureError` for a picture that would take long for its format alone."
     im = open_header(io.BytesIO(upload), 'This file', DECODE_SIDE)
-    most = _COSTLY.get(im.format, MAX_PIXELS)
-    if im.width*im.height > most and im.format in _COSTLY:
+    most = _COSTLY.get(im.format)
+    if most and im.width*im.height > most:
         raise PictureError(f'This file has more than {most//10**6} megapixels, the limit for {im.format}; '
                            'save it as a JPEG and try that.')
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from jupyter_server.auth.identity import IdentityProvider, User
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from tornado.httpserver import HTTPServer
+from tornado.httputil import split_host_and_port
 from tornado.ioloop import IOLoop, PeriodicCallback
 from tornado.iostream import StreamClosedError
 from tornado.routing import Router
@@ -78,21 +79,26 @@ def _check_port(host, port):
 # %% ../nbs/32_server.ipynb #b6da142d
 _LOCAL = {'localhost', '127.0.0.1', '[::1]'}
 
+def _in_url(host): return f'[{host}]' if ':' in host else host
+
 def _refused(headers, local):
     "Why a request is not even looked at: a sentence, or None; `local`: is the page for this machine alone?"
-    host = headers.get('Host', '').rpartition(':')[0] if headers.get('Host', '')[-1:] != ']' else headers['Host']
-    if local and (host or headers.get('Host')) not in _LOCAL: return 'This page is for this machine alone.'
+    host, _ = split_host_and_port(headers.get('Host', '').lower())
+    if local and host not in _LOCAL: return 'This page is for this machine alone.'
     visits = headers.get('Sec-Fetch-Mode') == 'navigate' and headers.get('Sec-Fetch-Dest') in ('document', None)
     if headers.get('Sec-Fetch-Site') in ('cross-site', 'same-site') and not visits: return 'Other pages can not use this one.' 
 
 # %% ../nbs/32_server.ipynb #933db32e
+def _say(handler, status, words, type='text/plain'):
+    "Answer with a status and words, and nothing else."
+    handler.set_status(status)
+    handler.set_header('Content-Type', f'{type}; charset=utf-8')
+    handler.finish(words)
+
 class _Words(RequestHandler):
     "Answers any request with a status and a sentence."
-    def initialize(self, status, words): self.status, self.words = status, words
-    def prepare(self):
-        self.set_status(self.status)
-        self.set_header('Content-Type', 'text/plain; charset=utf-8')
-        self.finish(self.words)
+    def initialize(self, **words): self.words = words
+    def prepare(self): _say(self, **self.words)
 
 # %% ../nbs/32_server.ipynb #c300ce04
 class _Guard(Router):
@@ -147,6 +153,7 @@ class _Kernels(AsyncMappingKernelManager):
 
 # %% ../nbs/32_server.ipynb #c30e2ac7
 _START_SECONDS = 60 # for a page to be made
+_HEAD = static('app/head.html') # of all that a visitor is shown
 
 # %% ../nbs/32_server.ipynb #ba8daf8b
 def room_for()->int: # visitors
@@ -170,14 +177,14 @@ class _Visit(VoilaHandler):
         self.door = door
 
     async def get(self, path=None):
-        if path: return self._say(404, 'There is nothing at this address; the page is at /.')
+        if path: return _say(self, 404, 'There is nothing at this address; the page is at /.')
         self.request.query, self.request.uri = '', self.request.path # what a link carries is not kept
         self.request.arguments.clear()
         if self.door.is_full(): return self._full()
         self.set_header('Content-Type', 'text/html; charset=utf-8')
         self.set_header('Cache-Control', 'no-store')
         with suppress(StreamClosedError), self.door.visit() as turn:
-            self.write(static('app/wait.html'))
+            self.write(_HEAD + static('app/wait.html'))
             await self.flush()
             async with turn: await self._page()
 
@@ -197,13 +204,8 @@ class _Visit(VoilaHandler):
         if not _shows_something(text): raise ValueError('an empty page')
 
     def _full(self):
-        self.set_header('Retry-After', '20')
-        self._say(503, static('app/full.html'), 'text/html; charset=utf-8')
-
-    def _say(self, status, words, type='text/plain; charset=utf-8'):
-        self.set_status(status)
-        self.set_header('Content-Type', type)
-        self.finish(words)
+        for header in ('Retry-After', 'Refresh'): self.set_header(header, '20') # for programs, and for browsers
+        _say(self, 503, _HEAD + static('app/full.html'), 'text/html')
 
 # %% ../nbs/32_server.ipynb #38e2d37d
 class _Door:
@@ -276,13 +278,12 @@ class _Server(Voila):
         "Voila's, but for all that the page doesn't need."
         self.kernel_manager.allowed_message_types = ['comm_msg', 'kernel_info_request']
         door = _Door(self.kernel_manager, self.visitors)
-        of_page = super().init_handlers()[-1]
-        asked = [h for h in super().init_handlers() if h[0].startswith(_ASKED)]
-        return [*asked, (of_page[0], _Visit, dict(of_page[2], door=door))]
+        *others, (pattern, _, kwargs) = super().init_handlers()
+        return [*(h for h in others if h[0].startswith(_ASKED)), (pattern, _Visit, dict(kwargs, door=door))]
 
     def listen(self):
         logging.getLogger('tornado').setLevel(logging.CRITICAL) # a stranger must not fill the disk with our complaints
-        guard = _Guard(self.app, self.ip in ('localhost', '127.0.0.1', '::1'))
+        guard = _Guard(self.app, _in_url(self.ip) in _LOCAL)
         server = _Listener(guard, most=_most_files()//4, max_body_size=2**16, max_buffer_size=2**22,
                            body_timeout=30, idle_connection_timeout=60)
         server.listen(self.port, self.ip)
@@ -295,8 +296,7 @@ class _Server(Voila):
         finally: self.stop()
 
     def launch_browser(self): # called once the port is ours
-        host = self.ip
-        name = 'localhost' if host in ('0.0.0.0', '::') else f'[{host}]' if ':' in host else host
+        name = 'localhost' if self.ip in ('0.0.0.0', '::') else _in_url(self.ip)
         url = f'http://{name}:{self.port}/'
         print(f'The page is at {url} (Ctrl-C stops it)', flush=True)
         if self.browser_wanted: webbrowser.open(url)

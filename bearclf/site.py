@@ -16,7 +16,7 @@ import bearclf
 from .drawn import draw
 from .inference import Classifier, MODEL
 from .page import examples, looks_for, main_html, title_of
-from .pictures import BearclfError, shown
+from .pictures import BearclfError, shown, whole_folder
 
 # %% ../nbs/33_site.ipynb #b0596578
 _STATIC = Path(bearclf.__file__).parent/'static'
@@ -195,13 +195,10 @@ def _check_place(out):
 # %% ../nbs/33_site.ipynb #52c6c4ab
 def _replace(out, files):
     "Write `files` to a folder, which becomes `out`."
-    with tempfile.TemporaryDirectory(prefix=f'.{out.name[:100]}.', dir=out.parent) as tmp:
-        new, old = Path(tmp)/'new', Path(tmp)/'old'
+    with whole_folder(out) as part:
         for name, content in files.items():
-            (new/name).parent.mkdir(parents=True, exist_ok=True)
-            (new/name).write_bytes(content)
-        if out.exists(): os.replace(out, old)
-        os.replace(new, out)
+            (part/name).parent.mkdir(parents=True, exist_ok=True)
+            (part/name).write_bytes(content)
 
 # %% ../nbs/33_site.ipynb #fabe0e99
 def build_site(

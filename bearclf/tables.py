@@ -6,7 +6,7 @@
 __all__ = ['text_form', 'check_output', 'Table', 'open_table']
 
 # %% ../nbs/31_tables.ipynb #035f9550
-import csv, glob, io, json, os, tempfile, time
+import csv, glob, io, json, os, time
 from array import array
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, contextmanager, suppress
@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from .batch import file_state
 from .labels import COLUMNS
 from .pictures import (BearclfError, DataError, append_whole, beside, check_writable, is_picture, shown,
-                              whole_file)
+                              whole_file, whole_folder)
 
 # %% ../nbs/31_tables.ipynb #1b55ad71
 class _JsonLines:
@@ -349,13 +349,9 @@ class _ParquetFolder(_ParquetTable):
 
     def _write(self, rows):
         "A folder beside it, which takes its place when it is whole."
-        with tempfile.TemporaryDirectory(prefix=f'.{self.path.name[:100]}.', dir=self.path.parent) as tmp:
-            new, old = Path(tmp)/'new', Path(tmp)/'old'
-            new.mkdir()
+        with whole_folder(self.path) as part:
             for n, row in zip(count(), rows):
-                _write_parquet(new/f'part-{n:05}.parquet', chain([row], islice(rows, _PART_ROWS - 1)), self.labels)
-            if self.path.exists(): os.replace(self.path, old)
-            os.replace(new, self.path)
+                _write_parquet(part/f'part-{n:05}.parquet', chain([row], islice(rows, _PART_ROWS - 1)), self.labels)
 
 # %% ../nbs/31_tables.ipynb #1caa40f4
 def open_table(

@@ -57,7 +57,7 @@ def main():
     args = parser.parse_args()
     if args.cpu:
         os.environ['ACCELERATE_USE_CPU'] = 'true'
-        DistributedDL._broadcast = lambda self, idxs, rank: broadcast(idxs, rank) # fastai's own needs a GPU
+        DistributedDL._broadcast = broadcast # fastai's own needs a GPU
     pictures = sorted(read_labels(args.images), key=lambda p: p.file.name)
     if args.check: return check(pictures)
     learn = bear_learner(bear_dataloaders(pictures))
@@ -65,7 +65,8 @@ def main():
     if rank_distrib() == 0: learn.save('several_gpus')
     return 0
 
-def broadcast(idxs, rank):
+def broadcast(self, idxs, rank):
+    "`idxs` of the process `rank`, for all."
     t = torch.tensor(idxs)
     torch.distributed.broadcast(t, rank)
     return t.tolist()

@@ -150,3 +150,12 @@ class App:
         out, err = self.process.communicate(timeout=30)
         _, left = psutil.wait_procs(all_, timeout=10)
         return self.process.returncode, out + err, left
+
+# drop or paste files and texts onto a page
+DROP = '''([files, texts, event]) => {
+    const transfer = new DataTransfer()
+    for (const [name, content] of files) transfer.items.add(new File([Uint8Array.from(atob(content), c => c.charCodeAt(0))], name))
+    for (const kind in texts) transfer.setData(kind, texts[kind])
+    document.dispatchEvent(event === 'paste' ? new ClipboardEvent('paste', {clipboardData: transfer, bubbles: true, cancelable: true})
+                                             : new DragEvent('drop', {dataTransfer: transfer, bubbles: true, cancelable: true}))
+}'''

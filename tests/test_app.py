@@ -12,7 +12,7 @@ from bearclf.drawn import draw
 from bearclf.inference import Classifier
 from bearclf.pictures import OTHER, in_words
 from bearclf.reader import MAX_BYTES
-from helpers import App, CHROMIUM, COMMAND, FLAGS, encoded, eventually, free_port, keep_screenshots, moved
+from helpers import App, CHROMIUM, COMMAND, DROP, FLAGS, encoded, eventually, free_port, keep_screenshots, moved
 from tiny_model import CROP, LABELS, card, tiny_model
 
 ROOT = Path(__file__).parent.parent
@@ -147,14 +147,6 @@ def test_dropping_files_and_a_folder(app, visit, tmp_path):
     drop(page, tmp_path/'teddy.jpg', tmp_path/'folder')
     expect(page.locator('.bc-card').get_by_role('heading')).to_have_text([headline(TEDDY_JPEG), headline(ROBOT_JPEG)])
     expect(page.get_by_role('status')).to_contain_text('Left out: 1 file, no picture.')
-
-DROP = '''([files, texts, event]) => {
-    const transfer = new DataTransfer()
-    for (const [name, content] of files) transfer.items.add(new File([Uint8Array.from(atob(content), c => c.charCodeAt(0))], name))
-    for (const kind in texts) transfer.setData(kind, texts[kind])
-    document.dispatchEvent(event === 'paste' ? new ClipboardEvent('paste', {clipboardData: transfer, bubbles: true, cancelable: true})
-                                             : new DragEvent('drop', {dataTransfer: transfer, bubbles: true, cancelable: true}))
-}'''
 
 def test_dragged_from_another_page_and_pasted(app, visit):
     page, content = visit(app), base64.b64encode(TEDDY_JPEG).decode()

@@ -1,9 +1,10 @@
 "What the notebook 31_cluster is the wrong place for: a cluster of two workers, started as a user would, and one of them killed."
-import json, os, signal, socket, subprocess, sys, tempfile, time
+import json, os, signal, subprocess, sys, tempfile, time
 
 import psutil, pytest
 
 from bearclf.drawn import sample_images
+from helpers import free_port
 
 def ray_(*args): return subprocess.run([sys.executable, '-m', 'ray.scripts.scripts', *args], capture_output=True, text=True)
 
@@ -21,12 +22,10 @@ def start(*args):
 @pytest.fixture(scope='module')
 def cluster():
     "A head without cores, and two workers of one core each; gives the address."
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        address = f'127.0.0.1:{s.getsockname()[1]}'
+    address = f'127.0.0.1:{(port := free_port())}'
     with tempfile.TemporaryDirectory(prefix='ray-') as tmp: # a short path: sockets lie below it
         try:
-            start('--head', f'--port={address.rpartition(":")[2]}', '--num-cpus=0', '--include-dashboard=false', f'--temp-dir={tmp}')
+            start('--head', f'--port={port}', '--num-cpus=0', '--include-dashboard=false', f'--temp-dir={tmp}')
             for _ in range(2): start(f'--address={address}', '--num-cpus=1')
             yield address
         finally: ray_('stop', '--force')

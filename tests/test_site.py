@@ -16,7 +16,7 @@ from bearclf.inference import Classifier
 from bearclf.page import SURENESS, examples
 from bearclf.pictures import BearclfError, CutShort, DECODE_SIDE, MAX_PIXELS, PictureError, open_picture, spoken
 from bearclf.site import MAX_BYTES, build_site, packages, site
-from helpers import CHROMIUM, FLAGS, encoded, keep_screenshots, moved
+from helpers import CHROMIUM, DROP, FLAGS, encoded, keep_screenshots, moved
 from tiny_model import LABELS, card, tiny_model
 
 RUNTIME = os.environ.get('BEARCLF_RUNTIME')
@@ -313,14 +313,6 @@ def test_a_file_that_hangs_or_breaks_the_worker_is_given_up(built, visit):
     expect(robot.get_by_role('heading')).to_be_visible()
 
 # Where pictures come from
-
-DROP = '''([files, texts, event]) => {
-    const transfer = new DataTransfer()
-    for (const [name, content] of files) transfer.items.add(new File([Uint8Array.from(atob(content), c => c.charCodeAt(0))], name))
-    for (const kind in texts) transfer.setData(kind, texts[kind])
-    document.dispatchEvent(event === 'paste' ? new ClipboardEvent('paste', {clipboardData: transfer, bubbles: true, cancelable: true})
-                                             : new DragEvent('drop', {dataTransfer: transfer, bubbles: true, cancelable: true}))
-}'''
 
 def drop(page, *files, event='drop', **texts):
     page.evaluate(DROP, [[(n, base64.b64encode(c).decode()) for n, c in files], {k.replace('_', '/').replace('uri/', 'uri-').replace('text/uri/list', 'text/uri-list'): v for k, v in texts.items()}, event])

@@ -86,7 +86,7 @@ export function isWhole(kind, bytes) {
 export const isPicture = file => file.type.startsWith('image/')
   || /\.(jpe?g|jpe|jfif|mpo|png|webp|gif|bmp|dib|tiff?|jp2|j2k|p[bgpn]m|avif|hei[cf]|hif)$/i.test(file.name)
 
-const DAMAGED = 'This file is damaged or cut short.'
+export const DAMAGED = 'This file is damaged or cut short.'
 const END = new Uint8Array([0xff, 0xd9]) // of a JPEG
 
 export function tooLarge(maxBytes) {

@@ -1,7 +1,7 @@
 // A thread of its own, so that the page never stalls: it holds the model, opens pictures and answers one after another.
 import * as ort from './runtime/ort.wasm.bundle.min.js'
 import {cropped, draft, predict, reduced} from './infer.js'
-import {open, Refusal, restOf, smaller} from './pictures.js'
+import {DAMAGED, open, Refusal, restOf, smaller} from './pictures.js'
 
 const SIDE = 480 // pixels: the longer side of a picture as the page shows it, if it is not enlarged
 let limits, card, session, asked = false
@@ -48,11 +48,11 @@ async function heic(bytes) {
   try { libheif ??= (await import('./heic/libheif-bundle.js')).default() }
   catch { throw new Refusal('The decoder of HEIC pictures can not be fetched; is there a network?') }
   const images = new libheif.HeifDecoder().decode(bytes), image = images.find(o => o.is_primary()) ?? images[0]
-  if (!image) throw new Refusal('This file is damaged or cut short.')
+  if (!image) throw new Refusal(DAMAGED)
   const pixels = new ImageData(image.get_width(), image.get_height())
   try {
     const shown = await new Promise(done => image.display(pixels, done))
-    if (!shown) throw new Refusal('This file is damaged or cut short.')
+    if (!shown) throw new Refusal(DAMAGED)
     return await createImageBitmap(pixels)
   } finally { for (const o of images) o.free() }
 }
