@@ -16,7 +16,7 @@ from fastai.vision.all import (AffineCoordTfm, Flatten, IntToFloatTensor, Learne
 
 from . import __version__
 from .evaluate import answers, file_probs
-from .features import Known, ResidualAttention, to_int8, to_onnx
+from .features import Known, ResidualAttention, backbone_onnx, to_int8, to_onnx
 from .inference import CARD_FORMAT, CARD_KEY, Classifier, parts_of
 from .multilabel import TrainingError, is_single, predictions
 from .pictures import DECODE_SIDE, OTHER, open_picture, raise_for_machine, whole_file
@@ -90,19 +90,37 @@ class _Mapped(torch.nn.Module):
         return self.pool(evidence), evidence
 
 # %% ../nbs/22_export.ipynb #5f5c5cb4
-def _mapped(model):
-    "`model` with its maps; as it is where its head is neither `bear_head` nor fastai's of one layer."
-    try: body, head = model
-    except (TypeError, ValueError): return model
+def _mapped(head):
+    "`head` with its maps; None where it is neither `bear_head` nor fastai's of one layer."
     layers = [m for m in head if not isinstance(m, (torch.nn.Dropout, Flatten))]
     kinds = (torch.nn.AdaptiveAvgPool2d, torch.nn.BatchNorm1d, torch.nn.Linear)
     if tuple(map(type, layers)) == kinds: # average, normalisation, linear
-        return _Mapped(lambda e: e.mean((2, 3)), body, _folded(*layers[1:]))
-    if not isinstance(layers[-1], ResidualAttention): return model
+        return _Mapped(lambda e: e.mean((2, 3)), _folded(*layers[1:]))
+    if not isinstance(layers[-1], ResidualAttention): return None
     halve, known, norm, first, relu, last, attend = copy.deepcopy(layers)
     halve.stride, first = 1, _folded(norm, first) # maps of all neighbours, of which the logits need every second
     if isinstance(known, Known): first = _Beside(known, first)
-    return _Mapped(lambda e: attend(e[..., ::2, ::2]), body, halve, first, relu, last)
+    return _Mapped(lambda e: attend(e[..., ::2, ::2]), halve, first, relu, last)
+
+# %% ../nbs/22_export.ipynb #56d51fe0
+def _joined(body, head, path):
+    "Write the ONNX file of `head` behind `body`, given as bytes."
+    import onnx
+    body, head = (onnx.load_from_string(o) for o in (body, head))
+    body = onnx.compose.add_prefix(body, 'body_', rename_inputs=False, rename_outputs=False) # no name stands twice
+    graph = onnx.compose.merge_graphs(body.graph, head.graph, io_map=[('features', 'features')])
+    onnx.save(onnx.helper.make_model(graph, opset_imports=head.opset_import, ir_version=head.ir_version), path)
+
+def _write_floats(model, size, path):
+    "Write the network `model` as ONNX, with its maps where it has some."
+    mapped = _mapped(model[1]) if isinstance(model, torch.nn.Sequential) and len(model) == 2 else None
+    if mapped is None: return to_onnx(copy.deepcopy(model), (3, *size), path, 'image', ['logits'])
+    import onnx
+    body = backbone_onnx(model[0], size)
+    shape = [d.dim_value for d in onnx.load_from_string(body).graph.output[0].type.tensor_type.shape.dim][1:]
+    head = f'{path}.head'
+    to_onnx(mapped, shape, head, 'features', ['logits', 'evidence'])
+    _joined(body, Path(head).read_bytes(), path)
 
 # %% ../nbs/22_export.ipynb #fad68143
 def _as_seen(files, resize, folder):
@@ -157,10 +175,10 @@ def export_onnx(
     stated. `TrainingError` for a learner that a file cannot state, or a failed check.
     Quantization: Jacob et al., 2018, arXiv:1712.05877; per channel: Krishnamoorthi, 2018, arXiv:1806.08342."""
     path = Path(path)
-    card, model = _first_card(learn, path, card), _mapped(copy.deepcopy(learn.model).cpu())
+    card = _first_card(learn, path, card)
     with whole_file(path) as part, tempfile.TemporaryDirectory() as d:
         float_file = Path(d)/'float.onnx'
-        to_onnx(model, card['size'], float_file, ['logits', 'evidence'][:1 + isinstance(model, _Mapped)])
+        _write_floats(learn.model, card['size'], float_file)
         update_card(float_file, **card)
         held = [*_as_seen(_some(learn.dls.valid_ds, 128), card['resize'], d)]
         theirs = predictions(learn, held).to_numpy()

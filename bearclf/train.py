@@ -87,11 +87,12 @@ def _export(learn, path, **card):
     "Write `learn` as a file in eight bits where it survives that."
     print('Writing the network as a file, and checking it', flush=True)
     with whole_file(path) as part:
-        try: check = export_onnx(learn, part, int8=True, **card)
-        except TrainingError: check = dict(same_answer=0)
-        if check['same_answer'] < 0.9: # some backbones do not survive eight bits
-            print('In eight bits too many answers change: the model stays in floats.', flush=True)
-            export_onnx(learn, part, **card)
+        why = 'In eight bits too many answers change' # some backbones do not survive them
+        try:
+            if export_onnx(learn, part, int8=True, **card)['same_answer'] >= 0.9: return
+        except TrainingError as e: why = str(e).removesuffix('.')
+        print(f'{why}: the model stays in floats.', flush=True)
+        export_onnx(learn, part, **card)
 
 # %% ../nbs/23_train.ipynb #0068f494
 ENOUGH = 300 # pictures without a kind, from which on a share of 1 % can be told
