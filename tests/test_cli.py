@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from bearclf.cli import main
 from bearclf.data import read_labels
 from bearclf.drawn import sample_images
 from bearclf.inference import Classifier
@@ -116,20 +117,23 @@ def test_verify_sample_info(tmp_path):
     card = json.loads(bearclf('info').stdout)
     assert card['labels'] == ['black_bear', 'grizzly', 'other', 'other_bear', 'teddys'] and card['multi_label'] is True
 
-@pytest.mark.parametrize('single', [False, True])
-def test_train_and_use(drawn, tmp_path, single):
-    root = drawn
-    if single: # no picture may have two labels
-        root = tmp_path/'single'
-        for kind in ('grizzly', 'teddys', 'other'): shutil.copytree(drawn/kind, root/kind)
-    out = tmp_path/'mine.onnx'
-    r = bearclf('train', root, '--epochs', 1, '--out', out, *['--single']*single)
-    assert r.returncode == 0, r.stderr
-    assert 'exact match' in r.stdout
-    card = json.loads(bearclf('info', out).stdout)
-    assert card['multi_label'] is not single and card['scores'] and card['command'].startswith('bearclf train')
+def used(root, out):
+    "The card of `out`, trained on `root`, which answers."
     assert bearclf('predict', root, '--model', out).returncode == 0
-    assert [f.name for f in tmp_path.iterdir() if f != root] == ['mine.onnx']
+    assert [f.name for f in out.parent.iterdir() if f != root] == [out.name]
+    card = json.loads(bearclf('info', out).stdout)
+    assert card['scores'] and card['command'].startswith('bearclf train')
+    return card
+
+def test_train_and_use(drawn, tmp_path):
+    r = bearclf('train', drawn, '--epochs', 1, '--out', tmp_path/'mine.onnx')
+    assert r.returncode == 0, r.stderr
+    assert 'exact match' in r.stdout and used(drawn, tmp_path/'mine.onnx')['multi_label'] is True
+
+def test_train_and_use_a_single_label(drawn, tmp_path, capsys):
+    for kind in ('grizzly', 'teddys', 'other'): shutil.copytree(drawn/kind, tmp_path/'single'/kind) # no picture may have two labels
+    assert main(['train', str(tmp_path/'single'), '--epochs', '1', '--out', str(tmp_path/'mine.onnx'), '--single']) == 0
+    assert 'exact match' in capsys.readouterr().out and used(tmp_path/'single', tmp_path/'mine.onnx')['multi_label'] is False
 
 def test_ctrl_c_leaves_the_best_model_so_far(drawn, tmp_path):
     p = subprocess.Popen([COMMAND, 'train', str(drawn), '--epochs', '500', '--out', str(tmp_path/'mine.onnx')],

@@ -83,7 +83,3 @@ def test_a_collage_has_the_labels_of_what_is_in_it(vocab, monkeypatch):
             if told == {OTHER}: assert seen == {OTHER}
             else: assert OTHER not in told and seen - {OTHER} <= told <= {vocab[k] for k in kinds}
         assert x.flatten(1).std(1).max() == 0 # the batch that came is as it was
-
-# ---- calibration and thresholds ----
-
-# ---- folds ----
