@@ -1,4 +1,4 @@
-"""What each step of notebook 02 buys, on photographs held aside: three kinds alone, `other` at random, mined negatives, collages, thresholds, everything.
+"""What each step of notebook 02 buys, on photographs held aside: the bare backbone, three kinds alone, `other` at random, mined negatives, collages, thresholds, everything.
 
     python benchmarks/ablation.py IMAGES [--seeds 0 1 2 3 4]      # about fifteen minutes on two cores
 
@@ -10,12 +10,14 @@ from pathlib import Path
 
 import numpy as np, pandas as pd
 
+from bare import write_bare
 from bearclf.data import data_hash, read_labels
 from bearclf.pictures import OTHER
 from bearclf.evaluate import answers, file_probs, targets_of
 from bearclf.export import export_onnx
 from bearclf.evaluate import calibrated, choose_thresholds, pair_probs, pair_up, platt
 from bearclf.features import fit, see
+from bearclf.inference import Classifier
 from bearclf.other_class import mine
 from bearclf.train import folds_of, groups_of
 
@@ -68,6 +70,9 @@ def arms(seed, tmp):
         (probs, of_pairs), (v, vp) = ([calibrated(p, *change) for p in o] for o in (on_test, on_val))
         return outcomes(probs, labels, choose_thresholds(v, y, vp, pair_y, labels)['false bears at most 1 %'], test, of_pairs, pairs)
 
+    bare = write_bare(tmp/'bare.onnx')
+    labels = Classifier(bare).labels
+    yield 'the bare backbone', outcomes(file_probs(bare, [p.file for p in test]), labels, .5, test, pair_probs(bare, pairs)[0], pairs)
     three, labels, (p, pp), _ = run('three', [], False)
     yield 'three kinds alone', outcomes(p, labels, .5, test, pp, pairs)
     rng = np.random.default_rng(seed)
