@@ -433,7 +433,8 @@ def download_photographs(args):
     "Fetch photographs for search words; 1 if a word found nothing, or something was refused or set aside."
     from bearclf.download import download
     from bearclf.sources import open_source
-    source = open_source(args.source, args.license, args.size, args.key, args.secret)
+    which = dict(place=args.place, since=args.since, until=args.until, tables=args.tables)
+    source = open_source(args.source, args.license, args.size, args.key, args.secret, **which)
     if not args.source:
         why = '' if source.name == 'flickr' else ', as there is no key for Flickr'
         print(f'bearclf: from {source.title}{why}; --source chooses another.', file=sys.stderr)
@@ -459,7 +460,12 @@ sources:
                [flickr], key = ..., secret = ...
   wikimedia    Wikimedia Commons
   openverse    an index of Creative Commons photographs; 100 an hour, so ask again later
-  inaturalist  living things by exact name: "Ursus americanus", "American black bear"
+  inaturalist  living things by exact name: "Ursus americanus", "American black bear"; those
+               marked as alive first; not for commercial training; 5 GB an hour, 24 GB a day
+  inaturalist-open-data
+               the same in thousands, by scientific name, from its tables: --tables FOLDER with
+               taxa, observations, observers and photos, each .csv.gz, from
+               https://inaturalist-open-data.s3.amazonaws.com/
 licences: cc (all of Creative Commons and public domain), any, or names:
   cc0 pdm by by-sa by-nc by-nd by-nc-sa by-nc-nd"""
 
@@ -469,7 +475,8 @@ def _download_args(commands):
                  'fetch photographs for search words from a photo service',
                  'bearclf download "black bear" grizzly "teddy bear" -n 100', _DOWNLOAD_NOTES)
     p.usage = ('%(prog)s WORD [WORD ...] [-n N] [--source NAME] [--dest DEST]\n'
-               '       [--license NAME [NAME ...]] [--size SIZE] [--key KEY --secret SECRET]')
+               '       [--license NAME [NAME ...]] [--size SIZE] [--key KEY --secret SECRET]\n'
+               '       [--place PLACE] [--since DAY] [--until DAY] [--tables FOLDER]')
     p.add_argument('words', nargs='+', metavar='WORD', help='a search word; quote it if it has spaces')
     p.add_argument('-n', type=int, default=170, metavar='N',
                    help='photographs wanted for each word (default: %(default)s)')
@@ -480,6 +487,10 @@ def _download_args(commands):
                    help='small (320 pixels at most), medium (640), large (1024) or original (default: %(default)s)')
     p.add_argument('--key', metavar='KEY', help='for Flickr')
     p.add_argument('--secret', metavar='SECRET', help='for Flickr')
+    p.add_argument('--place', metavar='PLACE', help='for inaturalist: seen there, such as "Alaska, US"')
+    p.add_argument('--since', metavar='DAY', help='for inaturalist: seen on that day or later, such as 2024-05-31')
+    p.add_argument('--until', metavar='DAY', help='for inaturalist: seen on that day or before')
+    p.add_argument('--tables', metavar='FOLDER', help='for inaturalist-open-data: where its tables lie')
 
 # %% ../nbs/34_cli.ipynb #a4ad251d
 def credits_page(args):

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from .checks import Report, verify
 from .labels import label_name
-from .manifest import Manifest, aside_of, listed_files, move_recorded
+from .manifest import NOTICES, Manifest, aside_of, listed_files, move_recorded
 from .network import PER_HOST
 from .pictures import (BearclfError, DataError, PictureError, folder_entries, is_picture, picture_size,
                               progress_bar, sha256, shown)
@@ -36,7 +36,7 @@ class WordCount:
     elsewhere:int = 0  # of those: in the folder no longer (moved, set aside, deleted), or first found by another word
     refused:Counter = field(default_factory=Counter)         # why, and how many
     first:dict[str, str] = field(default_factory=dict)       # why, and the first one's page
-    note:str = ''      # what the source said in place of records
+    note:str = ''      # what the source said besides
 
     @property
     def kept(self)->int:
@@ -71,7 +71,9 @@ def _notes(words, trouble):
         if trouble: continue
         if not w.found:
             yield f'{name}: {w.note or "nothing was found; try another word, another source, or more licences."}'
-        elif w.kept < w.wanted: yield f'{name}: {w.kept} of the {w.wanted} wanted; the source gave no more'
+        else:
+            if w.note: yield f'{name}: {w.note}'
+            if w.kept < w.wanted: yield f'{name}: {w.kept} of the {w.wanted} wanted; the source gave no more'
 
 # %% ../nbs/14_download.ipynb #21bc4c27
 @dataclass(repr=False)
@@ -82,6 +84,7 @@ class Downloaded:
     words:list[WordCount] = field(default_factory=list)
     trouble:str = ''                # what ended it early
     report:Report|None = None       # of `verify`
+    notice:str = ''                 # what the source wants to be said
 
     @property
     def ok(self)->bool:
@@ -103,6 +106,7 @@ class Downloaded:
         for r in rows: yield '  '.join([r[0].ljust(wide[0]), *(c.rjust(w) for c, w in zip(r[1:5], wide[1:])), r[5]])
         yield from _notes(self.words, self.trouble)
         yield from self._found()
+        if self.notice: yield self.notice
 
     def __str__(self): return '\n'.join([*self.lines(), *([self.trouble] if self.trouble else [])])
 
@@ -111,7 +115,7 @@ class Downloaded:
     def _repr_html_(self):
         cells = (''.join(f'<td>{html.escape(c)}</td>' for c in r) for r in _table(self.words, self.path))
         rows = ''.join(f'<tr>{r}</tr>' for r in cells)
-        notes = ''.join(f'<p>{html.escape(n)}</p>' for n in [*_notes(self.words, self.trouble), self.trouble] if n)
+        notes = ''.join(f'<p>{html.escape(n)}</p>' for n in [*_notes(self.words, self.trouble), self.notice, self.trouble] if n)
         found = '<br>'.join(map(html.escape, self._found()))
         return f'<p>From {html.escape(self.source)}:</p><table>{rows}</table>{notes}{found}'
 
@@ -146,7 +150,8 @@ def _row(record, file, folder):
     "The line of the manifest for a photograph that has arrived in `file`."
     known = {k: getattr(record, k) for k in ('source', 'id', 'page', 'url', 'photographer', 'licence', 'query')}
     now = datetime.now(timezone.utc).isoformat(timespec='seconds')
-    return dict(file=f'{folder}/{file.name}', **known, sha256=sha256(file), size=picture_size(file), time=now)
+    return dict(file=f'{folder}/{file.name}', **known, sha256=sha256(file), size=picture_size(file),
+                bytes=file.stat().st_size, time=now)
 
 # %% ../nbs/14_download.ipynb #8c93bbff
 def _count(word, dest, file):
@@ -204,6 +209,14 @@ class _Arrivals:
         for f in wait(self.busy).done:
             with suppress(BearclfError): self.settle([f])
 
+# %% ../nbs/14_download.ipynb #07f5c42e
+def _check_limits(source, manifest):
+    "`SourceError` if as much came from `source` as it gives for now."
+    for most, seconds, words in getattr(source, 'limits', ()):
+        if manifest.received(source.name, seconds) >= most:
+            raise SourceError(f'{source.title} gives no more than {most/1e9:g} GB {words}, and so much has come; what is '
+                              'there stays, and the same command goes on later.')
+
 # %% ../nbs/14_download.ipynb #732c9f2e
 def _fetch_word(source, word, dest, manifest, pool, again):
     "Fetch the photographs of a search word, entering each into `word` and `manifest`; `again` counts what came twice."
@@ -219,12 +232,14 @@ def _fetch_word(source, word, dest, manifest, pool, again):
                 word.found += 1
                 try:
                     if not _is_there(record, word, dest, manifest, lying):
+                        _check_limits(source, manifest)
                         coming.await_(pool.submit(source.fetch, record, folder), record)
                 except PictureError as e: word.refuse(record, e)
                 while coming.busy and (len(coming.busy) >= 2*PER_HOST or word.kept + len(coming.busy) >= n):
                     coming.settle_some()
                 if word.kept >= n: break
             coming.settle_all()
+            word.note = getattr(source, 'note', '')
         except SourceError: # what it named before is fetched
             coming.settle_all()
             raise
@@ -251,7 +266,8 @@ def download(
     size:str='large', # 'small' (320 pixels, at most), 'medium' (640), 'large' (1024) or 'original'
     key:str=None, # Flickr's; if None, see `flickr_keys`
     secret:str=None, # that belongs to the key
-    check:bool=True # `verify` the set at the end?
+    check:bool=True, # `verify` the set at the end?
+    **which # of iNaturalist: `place`, `since`, `until`, `tables`, as `open_source` takes them
 )->Downloaded: # print it, or show it in a notebook
     """Fetch photographs to a folder for each search word, with a line in the manifest for each; goes on where it was
     stopped. `DataError` for a wrong argument, or if nothing can be written; trouble with the source ends the download
@@ -259,9 +275,9 @@ def download(
     folders = _folders([queries] if isinstance(queries, str) else list(queries))
     if n < 1: raise DataError(f'n is {n}; ask for at least one photograph.')
     if source is None or isinstance(source, str):
-        source = open_source(source, licence, size, key, secret)
+        source = open_source(source, licence, size, key, secret, **which)
     dest = Path(dest)
-    res = Downloaded(dest, getattr(source, 'title', source.name))
+    res = Downloaded(dest, getattr(source, 'title', source.name), notice=NOTICES.get(source.name, ''))
     again = Counter()
     with Manifest(dest) as manifest, ThreadPoolExecutor(PER_HOST) as pool:
         try:

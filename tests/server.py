@@ -22,7 +22,7 @@ FLICKR_LICENCES = {'0': ('All Rights Reserved', ''), '1': ('Attribution-NonComme
                    '9': ('Public Domain Dedication (CC0)', 'https://creativecommons.org/publicdomain/zero/1.0/')}
 
 CODES = 'cc0|cc-by|cc-by-sa|cc-by-nc|cc-by-nd|cc-by-nc-sa|cc-by-nc-nd'
-NUMBER, SHORT = '[1-9][0-9]*', CODES.replace('cc-', '') + '|pdm'
+NUMBER, SHORT, DAY = '[1-9][0-9]*', CODES.replace('cc-', '') + '|pdm', r'\d{4}-\d\d-\d\d'
 def several(of): return f'({of})(,({of}))*'
 # {service: {argument that its documentation knows: what it may be}}
 ARGUMENTS = {
@@ -32,8 +32,11 @@ ARGUMENTS = {
                'safe_search': '[123]', 'extras': several('license|owner_name|url_(sq|t|s|q|m|n|z|c|l|o|h|k)'), 'per_page': NUMBER, 'page': NUMBER},
     'openverse': {'q': '.{1,200}', 'license': several(SHORT), 'page': NUMBER, 'page_size': NUMBER},
     'taxa': {'q': '.+', 'is_active': 'true|false|any', 'per_page': NUMBER},
+    'autocomplete': {'q': '.+', 'per_page': NUMBER},
     'observations': {'taxon_id': '901', 'quality_grade': 'casual|needs_id|research', 'photos': 'true|false', 'photo_license': several(CODES),
-                     'order_by': 'created_at|geo_score|id|observed_on|random|species_guess|updated_at|votes', 'per_page': NUMBER, 'page': NUMBER},
+                     'order_by': 'created_at|geo_score|id|observed_on|random|species_guess|updated_at|votes', 'order': 'asc|desc', 'per_page': NUMBER,
+                     'page': NUMBER, 'id_below': NUMBER, 'id_above': NUMBER, 'place_id': several(NUMBER), 'd1': DAY, 'd2': DAY,
+                     'term_id': several(NUMBER), 'term_value_id': several(NUMBER), 'without_term_value_id': several(NUMBER)},
     'commons': {'action': 'query', 'format': 'json', 'formatversion': '2', 'generator': 'search', 'gsrsearch': '.+', 'gsrnamespace': '6', 'gsrlimit': NUMBER,
                 'gsroffset': NUMBER, 'prop': 'imageinfo', 'iiprop': r'url\|extmetadata', 'iiextmetadatafilter': '.+', 'continue': '.*', 'iicontinue': '.*',
                 'iiurlwidth': '20|40|60|120|250|330|500|960|1280|1920|3840'}}
@@ -74,6 +77,9 @@ class Server(ThreadingHTTPServer):
         self.asked, self.sent, self.queries, self.agents = Counter(), Counter(), [], set()
         self.patience = 10**9    # queries that are answered before all others get 429
         self.wrong = []          # queries that the service's documentation does not allow
+        self.marks = {}          # {id: its annotations on iNaturalist, as (attribute, value, votes)}, where it is not marked as living
+        self.days = {}           # {id: when it was seen, where it is not 2024-06-01}
+        self.photos = {}         # {id: codes of the licences of the photographs of this observation, where it is not one by cc-by}
         self.busy, self.busiest = 0, 0
         threading.Thread(target=self.serve_forever, args=(.02,), daemon=True).start()
 
@@ -119,7 +125,7 @@ class Handler(BaseHTTPRequestHandler):
             s.agents.add(self.headers['User-Agent'])
         try:
             time.sleep(s.latency)
-            if path.startswith('/photo/'): return self.photo(path.split('/')[-1].split('.')[0], path)
+            if path.startswith(('/photo/', '/photos/')): return self.photo(path.split('/')[-1].split('.')[0], path)
             s.queries.append((path, q))
             if s.api_faults and (fault := s.api_faults.pop(0)) is not None:
                 if isinstance(fault, dict): return self.send(fault)
@@ -182,12 +188,33 @@ class Handler(BaseHTTPRequestHandler):
             if q['q'] != 'teddy' and rows: rows.append({'id': 901, 'name': q['q'].title(), 'preferred_common_name': 'A bear', 'matched_term': q['q']})
             if rows: s.taxon = q['q']
             return self.send({'total_results': len(rows), 'results': rows})
-        assert int(q['per_page']) <= 200 and int(q['page'])*int(q['per_page']) <= 10_000, 'iNaturalist gives 200 a page, 10,000 in all'
-        ids, _ = s.page(s.taxon, int(q['page']), int(q['per_page']))
-        def photos(i): return [{'id': int(i), 'license_code': 'cc-by', 'url': f'{s.url}/photo/{i}/square.jpg'}, {'id': 7, 'url': 'x'}]
-        rows = [{'id': int(i) + 5, 'uri': f'https://www.inaturalist.org/observations/{int(i) + 5}', 'user': {'login': 'ada', 'name': 'Ada & Ben'},
-                 'photos': [] if i in s.lacking else photos(i)} for i in ids]
-        self.send({'total_results': len(s.ids(s.taxon)) + s.overlap*len(ids), 'page': q['page'], 'per_page': q['per_page'], 'results': rows})
+        if path.endswith('/autocomplete'):
+            states = [{'id': 14, 'name': 'Georgia', 'display_name': 'Georgia, US'}, {'id': 15, 'name': 'Georgia', 'display_name': 'Republic of Georgia'}]
+            return self.send({'results': [p for p in [*states, {'id': 6, 'name': 'Alaska', 'display_name': 'Alaska, US'}] if q['q'].casefold() in p['display_name'].casefold()]})
+        rows = [self.observation(i) for i in s.ids(s.taxon)]
+        rows = [o for o in rows if self.is_asked_for(o, q)][::-1 if q.get('order', 'desc') == 'desc' else 1]
+        page, per_page = int(q.get('page', 1)), int(q['per_page'])
+        assert q['order_by'] == 'id' and per_page <= 200 and page*per_page <= 10_000, 'iNaturalist gives 200 a page, 10,000 in all'
+        self.send({'total_results': len(rows), 'page': page, 'per_page': per_page, 'results': rows[per_page*(page - 1):][:per_page]})
+
+    def observation(self, i):
+        s = self.server
+        photos = [{'id': int(i) + k*10**6, 'license_code': code, 'url': f'{s.url}/photo/{int(i) + k*10**6}/square.jpg'}
+                  for k, code in enumerate(s.photos.get(i, ['cc-by']))]
+        marks = [dict(zip(('controlled_attribute_id', 'controlled_value_id', 'vote_score'), m)) for m in s.marks.get(i, [(17, 18, 0), (22, 24, 0), (1, 2, 0)])]
+        return {'id': int(i) + 5, 'uri': f'https://www.inaturalist.org/observations/{int(i) + 5}', 'user': {'login': 'ada', 'name': 'Ada & Ben'},
+                'annotations': marks, 'observed_on': s.days.get(i, '2024-06-01'), 'photos': [] if i in s.lacking else photos}
+
+    def is_asked_for(self, o, q):
+        "As lib/controllers/v1/observations_controller.js of iNaturalistAPI filters: terms and values are looked for in one and the same annotation."
+        def within(k, v): return k not in q or str(v) in q[k].split(',')
+        def has(values):
+            return any(within('term_id', a['controlled_attribute_id']) and str(a['controlled_value_id']) in values.split(',') for a in o['annotations']
+                       if a['vote_score'] >= 0)
+        assert 'term_id' in q or not {'term_value_id', 'without_term_value_id'} & q.keys(), 'without term_id these are passed over'
+        return (('term_value_id' not in q or has(q['term_value_id'])) and not ('without_term_value_id' in q and has(q['without_term_value_id']))
+                and ('photo_license' not in q or not o['photos'] or any(within('photo_license', p['license_code']) for p in o['photos']))
+                and q.get('d1', '') <= o['observed_on'] <= q.get('d2', '9') and o['id'] < int(q.get('id_below', 10**9)) and within('place_id', 6))
 
     def commons(self, path, q):
         check('commons', q)
