@@ -152,7 +152,7 @@ class _Asked:
     def _get(self, path, **params):
         "The answer to a query, a dict."
         self._pace()
-        try: answer = json.loads(self.net.get(urljoin(self.base, path), params=params))
+        try: answer = json.loads(self.net.query(urljoin(self.base, path), params).content)
         except NetError as e: raise self._fail(e) from None
         except ValueError: raise self._fail('sent an answer that is no JSON') from None
         if not isinstance(answer, dict): raise self._fail('sent an answer that is not in its format')

@@ -1,6 +1,6 @@
 """One HTTP server that speaks as Flickr, Openverse, iNaturalist and Wikimedia Commons do, and fails as told: for tests/test_download.py and
 benchmarks/download.py. What a service's documentation (the pages are named in nbs/13_sources.ipynb) does not know, or limits, is an error here."""
-import functools, io, json, random, re, socket, sys, threading, time
+import functools, gzip, io, json, random, re, socket, sys, threading, time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
@@ -81,6 +81,11 @@ class Server(ThreadingHTTPServer):
         self.days = {}           # {id: when it was seen, where it is not 2024-06-01}
         self.photos = {}         # {id: codes of the licences of the photographs of this observation, where it is not one by cc-by}
         self.busy, self.busiest = 0, 0
+        self.hosts = []          # names under which the photographs lie, in turn; else our address
+        self.refusing = set()    # names that refuse every photograph, with 429 and no word of when
+        self.extra = {}          # headers of every photograph
+        self.heads = []          # (name that was asked, path, headers) of each request
+        self.now, self.most = Counter(), Counter()  # {the end of a name: requests at the same time, and the most of them}
         threading.Thread(target=self.serve_forever, args=(.02,), daemon=True).start()
 
     def ids(self, word):
@@ -106,6 +111,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def send(self, body, status=200, type='application/json', **headers):
         body = body if isinstance(body, bytes) else json.dumps(body).encode()
+        if type == 'application/json' and 'gzip' in self.headers.get('Accept-Encoding', ''):
+            body, headers = gzip.compress(body), {**headers, 'Content-Encoding': 'gzip'}
         self.send_response(status)
         for k, v in {'Content-Type': type, 'Content-Length': len(body), **headers}.items(): self.send_header(k.replace('_', '-'), str(v))
         self.end_headers()
@@ -119,12 +126,18 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self, q):
         s, path = self.server, urlsplit(self.path).path
+        host = self.headers['Host'].split(':')[0]
+        owner = '.'.join(host.split('.')[-2:])
         with s.lock:
             s.busy += 1
             s.busiest = max(s.busiest, s.busy)
+            s.now[owner] += 1
+            s.most[owner] = max(s.most[owner], s.now[owner])
             s.agents.add(self.headers['User-Agent'])
+            s.heads.append((host, path, dict(self.headers)))
         try:
             time.sleep(s.latency)
+            if path.startswith('/photo/') and host in s.refusing: return self.busy(b'')
             if path.startswith(('/photo/', '/photos/')): return self.photo(path.split('/')[-1].split('.')[0], path)
             s.queries.append((path, q))
             if s.api_faults and (fault := s.api_faults.pop(0)) is not None:
@@ -133,11 +146,16 @@ class Handler(BaseHTTPRequestHandler):
             if len(s.queries) > s.patience: return self.busy_an_hour(b'')
             getattr(self, path.strip('/').split('/')[0])(path, q)
         finally:
-            with s.lock: s.busy -= 1
+            with s.lock:
+                s.busy -= 1
+                s.now[owner] -= 1
 
     # the services
 
-    def link(self, id, name='l'): return f'{self.server.url}/photo/{name}/{id}.jpg'
+    def link(self, id, name='l'):
+        s = self.server
+        at = f'http://{s.hosts[int(id) % len(s.hosts)]}:{s.server_address[1]}' if s.hosts else s.url
+        return f'{at}/photo/{name}/{id}.jpg'
 
     def flickr(self, path, q):
         s = self.server
@@ -243,7 +261,7 @@ class Handler(BaseHTTPRequestHandler):
             fault = s.faults[id].pop(0) if s.faults.get(id) else None
         body = picture(id, s.side)
         if fault: return getattr(self, fault.replace('-', '_'))(body)
-        self.send(body, type='image/jpeg')
+        self.send(body, type='image/jpeg', **s.extra)
         with s.lock: s.sent[id] += 1
 
     def cut(self, body):
@@ -278,6 +296,8 @@ class Handler(BaseHTTPRequestHandler):
     def unauthorized(self, body): self.send(b'oauth_problem=signature_invalid', 401, type='text/plain')
     def broken(self, body): self.send(b'', 500)
     def gone(self, body): self.send(b'', 404)
+    def forbidden(self, body): self.send(b'', 403)
+    def bomb(self, body): self.send(gzip.compress(bytes(10**7)), Content_Encoding='gzip')
     def no_json(self, body): self.send(b'<html>Down for maintenance')
     def a_list(self, body): self.send([1])
     def html(self, body): self.send(b'<!doctype html><title>Sorry</title>', type='image/jpeg')
@@ -298,6 +318,8 @@ class Handler(BaseHTTPRequestHandler):
     def redirect(self, to): self.send(b'', 302, Location=to)
     def redirect_here(self, body): self.redirect(f'{self.server.url}/photo/l/77.jpg')
     def redirect_other_host(self, body): self.redirect(f'http://localhost:{self.server.server_address[1]}/photo/l/78.jpg')
+    def redirect_beyond(self, body): self.redirect(self.server.beyond)
+    def redirect_two(self, body): self.redirect(f'http://two.example:{self.server.server_address[1]}/photo/l/79.jpg')
     def redirect_private(self, body): self.redirect('http://10.0.0.1/photo.jpg')
     def redirect_metadata(self, body): self.redirect('http://169.254.169.254/latest/meta-data/')
     def redirect_file(self, body): self.redirect('file:///etc/passwd')
