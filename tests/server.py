@@ -76,6 +76,7 @@ class Server(ThreadingHTTPServer):
         self.wrong = []          # queries that the service's documentation does not allow
         self.busy, self.busiest = 0, 0
         self.hosts = []          # names under which the photographs lie, in turn; else our address
+        self.rates = {}          # of Openverse: {limit: [how many in what time, how many are left]}
         self.refusing = set()    # names that refuse every photograph, with 429 and no word of when
         self.extra = {}          # headers of every photograph
         self.heads = []          # (name that was asked, path, headers) of each request
@@ -108,7 +109,7 @@ class Handler(BaseHTTPRequestHandler):
         if type == 'application/json' and 'gzip' in self.headers.get('Accept-Encoding', ''):
             body, headers = gzip.compress(body), {**headers, 'Content-Encoding': 'gzip'}
         self.send_response(status)
-        for k, v in {'Content-Type': type, 'Content-Length': len(body), **headers}.items(): self.send_header(k.replace('_', '-'), str(v))
+        for k, v in {'Content-Type': type, 'Content-Length': len(body), **headers}.items(): self.send_header(k if k.startswith('X-') else k.replace('_', '-'), str(v))
         self.end_headers()
         self.wfile.write(body)
 
@@ -178,7 +179,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def openverse(self, path, q):
         s = self.server
+        if path.endswith('/auth_tokens/token/'):
+            if self.command != 'POST' or q != {'grant_type': 'client_credentials', 'client_id': 'good', 'client_secret': 'secret'}:
+                return self.send({'error': 'invalid_client'}, 401)
+            return self.send({'access_token': 't0ken', 'expires_in': 43200, 'token_type': 'Bearer', 'scope': 'read'})
         check('openverse', q)
+        if (token := self.headers.get('Authorization')) not in (None, 'Bearer t0ken'): return self.send({'detail': 'invalid token'}, 401)
+        if not token and any(left == 0 for _, left in s.rates.values()): return self.busy_an_hour(b'')
+        for rate in s.rates.values(): rate[1] -= not token
+        rates = {} if token else {f'X-RateLimit-{k}-{name}': v for name, rate in s.rates.items() for k, v in zip(('Limit', 'Available'), rate)}
         page, size = int(q['page']), int(q['page_size'])
         if size > 20: return self.send({'detail': 'page_size may not exceed 20 for anonymous requests'}, 401)
         if page*size > 240: return self.send({'detail': 'anonymous requests reach 240 results'}, 401)
@@ -189,7 +198,7 @@ class Handler(BaseHTTPRequestHandler):
         for r in rows:
             if r['id'] in s.lacking: del r['url'], r['thumbnail']
         n = len(s.ids(q['q']))
-        self.send({'result_count': n, 'page_count': -(-n//max(1, size - s.overlap)), 'page_size': size, 'page': page, 'results': rows})
+        self.send({'result_count': n, 'page_count': -(-n//max(1, size - s.overlap)), 'page_size': size, 'page': page, 'results': rows}, **rates)
 
     def inaturalist(self, path, q):
         s = self.server
