@@ -434,7 +434,8 @@ def download_photographs(args):
     from bearclf.download import download
     from bearclf.sources import open_source
     which = dict(place=args.place, since=args.since, until=args.until, tables=args.tables)
-    source = open_source(args.source, args.license, args.size, args.key, args.secret, **which)
+    source = open_source(args.source, args.license, args.size, args.key, args.secret, args.contact, args.despite_noai,
+                         **which)
     if not args.source:
         why = '' if source.name == 'flickr' else ', as there is no key for Flickr'
         print(f'bearclf: from {source.title}{why}; --source chooses another.', file=sys.stderr)
@@ -450,16 +451,21 @@ def download_photographs(args):
 _DOWNLOAD_NOTES = """
 One folder a word below DEST, and a line in DEST/manifest.jsonl for each photograph:
 photographer, licence, page. Stop it as you like; the same command goes on. At most
-12 are fetched at a time, from Wikimedia 2. In the end the set is checked, as by
-bearclf verify. Exit code 1 if a word found nothing, or photographs were refused
-or set aside.
+12 are fetched at a time, fewer where that is asked, none from a server that refuses three
+times in a row. In the end the set is checked, as by bearclf verify. Exit code 1 if a word
+found nothing, or photographs were refused or set aside.
+
+Services like to know whom to write to: give your address as --contact, as BEARCLF_CONTACT,
+or in ~/.config/bearclf/config.ini: [bearclf], contact = ...
 
 sources:
   flickr       needs a key, free: https://www.flickr.com/services/apps/create/; as --key and
                --secret, as FLICKR_KEY and FLICKR_SECRET, or in ~/.config/bearclf/config.ini:
                [flickr], key = ..., secret = ...
   wikimedia    Wikimedia Commons
-  openverse    an index of Creative Commons photographs; 100 an hour, so ask again later
+  openverse    an index of Creative Commons photographs; 240 for one word, in all 4,000 a day,
+               or more with a key, free: https://api.openverse.org/v1/ (its client_id is the key,
+               client_secret the secret; OPENVERSE_KEY, OPENVERSE_SECRET, [openverse])
   inaturalist  living things by exact name: "Ursus americanus", "American black bear"; those
                marked as alive first; not for commercial training; 5 GB an hour, 24 GB a day
   inaturalist-open-data
@@ -476,7 +482,8 @@ def _download_args(commands):
                  'bearclf download "black bear" grizzly "teddy bear" -n 100', _DOWNLOAD_NOTES)
     p.usage = ('%(prog)s WORD [WORD ...] [-n N] [--source NAME] [--dest DEST]\n'
                '       [--license NAME [NAME ...]] [--size SIZE] [--key KEY --secret SECRET]\n'
-               '       [--place PLACE] [--since DAY] [--until DAY] [--tables FOLDER]')
+               '       [--place PLACE] [--since DAY] [--until DAY] [--tables FOLDER]\n'
+               '       [--contact ADDRESS] [--despite-noai]')
     p.add_argument('words', nargs='+', metavar='WORD', help='a search word; quote it if it has spaces')
     p.add_argument('-n', type=int, default=170, metavar='N',
                    help='photographs wanted for each word (default: %(default)s)')
@@ -485,8 +492,11 @@ def _download_args(commands):
     p.add_argument('--license', nargs='+', default='cc', metavar='NAME', help='see above (default: %(default)s)')
     p.add_argument('--size', default='large', metavar='SIZE',
                    help='small (320 pixels at most), medium (640), large (1024) or original (default: %(default)s)')
-    p.add_argument('--key', metavar='KEY', help='for Flickr')
-    p.add_argument('--secret', metavar='SECRET', help='for Flickr')
+    p.add_argument('--key', metavar='KEY', help='for Flickr or Openverse')
+    p.add_argument('--secret', metavar='SECRET', help='that belongs to the key')
+    p.add_argument('--contact', metavar='ADDRESS', help='your e-mail address or page, so that a service can write to you')
+    p.add_argument('--despite-noai', action='store_true',
+                   help='take photographs too whose servers ask that no network learns from them')
     p.add_argument('--place', metavar='PLACE', help='for inaturalist: seen there, such as "Alaska, US"')
     p.add_argument('--since', metavar='DAY', help='for inaturalist: seen on that day or later, such as 2024-05-31')
     p.add_argument('--until', metavar='DAY', help='for inaturalist: seen on that day or before')

@@ -83,6 +83,7 @@ class Downloaded:
     source:str
     words:list[WordCount] = field(default_factory=list)
     trouble:str = ''                # what ended it early
+    hint:str = ''                   # what to do better next time
     report:Report|None = None       # of `verify`
     notice:str = ''                 # what the source wants to be said
 
@@ -107,6 +108,7 @@ class Downloaded:
         yield from _notes(self.words, self.trouble)
         yield from self._found()
         if self.notice: yield self.notice
+        if self.hint: yield self.hint
 
     def __str__(self): return '\n'.join([*self.lines(), *([self.trouble] if self.trouble else [])])
 
@@ -115,7 +117,8 @@ class Downloaded:
     def _repr_html_(self):
         cells = (''.join(f'<td>{html.escape(c)}</td>' for c in r) for r in _table(self.words, self.path))
         rows = ''.join(f'<tr>{r}</tr>' for r in cells)
-        notes = ''.join(f'<p>{html.escape(n)}</p>' for n in [*_notes(self.words, self.trouble), self.notice, self.trouble] if n)
+        notes = ''.join(f'<p>{html.escape(n)}</p>' for n in [*_notes(self.words, self.trouble), self.notice, self.hint, self.trouble]
+                        if n)
         found = '<br>'.join(map(html.escape, self._found()))
         return f'<p>From {html.escape(self.source)}:</p><table>{rows}</table>{notes}{found}'
 
@@ -256,6 +259,14 @@ def _set_notices_aside(dest, notices):
         why = 'the same file came for several photographs: a notice in their place'
         move_recorded(path, path/name, aside_of(path)/name, why, listed_files(path))
 
+# %% ../nbs/14_download.ipynb #eb3ef855
+def _hint(source, manifest):
+    "What there is to say before the first photograph of a set, if its source is not told who asks."
+    net = getattr(source, 'net', None)
+    if net is None or net.contact or manifest.files: return ''
+    return ('Services like to know whom to write to: give your address by --contact, BEARCLF_CONTACT, or in the '
+            'configuration file (bearclf download --help). This is said once.')
+
 # %% ../nbs/14_download.ipynb #2af27aa1
 def download(
     queries:str|Iterable[str], # search words
@@ -264,9 +275,11 @@ def download(
     dest:str|Path='images', # the folder for the set, made where there is none
     licence:str|Iterable[str]='cc', # 'cc': Creative Commons and the public domain; 'any'; or names such as 'by', 'cc0'
     size:str='large', # 'small' (320 pixels, at most), 'medium' (640), 'large' (1024) or 'original'
-    key:str=None, # Flickr's; if None, see `flickr_keys`
+    key:str=None, # Flickr's or Openverse's; if None, see `flickr_keys` and `openverse_keys`
     secret:str=None, # that belongs to the key
     check:bool=True, # `verify` the set at the end?
+    contact:str=None, # whom the service may write to; if None, see `contact_address`
+    despite_noai:bool=False, # take photographs too whose servers ask that no network learns from them?
     **which # of iNaturalist: `place`, `since`, `until`, `tables`, as `open_source` takes them
 )->Downloaded: # print it, or show it in a notebook
     """Fetch photographs to a folder for each search word, with a line in the manifest for each; goes on where it was
@@ -275,11 +288,12 @@ def download(
     folders = _folders([queries] if isinstance(queries, str) else list(queries))
     if n < 1: raise DataError(f'n is {n}; ask for at least one photograph.')
     if source is None or isinstance(source, str):
-        source = open_source(source, licence, size, key, secret, **which)
+        source = open_source(source, licence, size, key, secret, contact, despite_noai, **which)
     dest = Path(dest)
     res = Downloaded(dest, getattr(source, 'title', source.name), notice=NOTICES.get(source.name, ''))
     again = Counter()
     with Manifest(dest) as manifest, ThreadPoolExecutor(PER_HOST) as pool:
+        res.hint = _hint(source, manifest)
         try:
             for query, folder in folders.items():
                 res.words.append(word := WordCount(query, folder, n))

@@ -267,7 +267,7 @@ class _Asking:
         "The answer in `r`, if it is one."
         if _is_notice(asked, r.url): raise NetError('says by its address that the picture is not available')
         if r.status_code != 200: raise _refusal(r, owner)
-        if is_file and not self.noai and _says_noai(r):
+        if is_file and not self.despite_noai and _says_noai(r):
             raise NetError('asks that no network learns from the picture (X-Robots-Tag: noai)')
         res = Answer(_body(r, self.max_bytes, self.total, owner), r.headers)
         owner.answered(is_file)
@@ -311,10 +311,10 @@ class Net(_Asking):
         total:float=120, # seconds for a whole answer
         max_bytes:int=MAX_BYTES, # of an answer
         contact:str='', # whom servers may write to; see `user_agent`
-        noai:bool=False # take files too whose servers ask that no network learns from them?
+        despite_noai:bool=False # take files too whose servers ask that no network learns from them?
     ):
         self.tries, self.backoff, self.timeout, self.total, self.max_bytes = tries, backoff, timeout, total, max_bytes
-        self.contact, self.noai = contact, noai
+        self.contact, self.despite_noai = contact, despite_noai
         self.session, self.owners = _session(allow, tries, backoff, contact), {} # {name: an owner of hosts}
 
     def get(self,

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['LICENCES', 'SIZES', 'SOURCES', 'Record', 'SourceError', 'NothingFound', 'Source', 'Drawn', 'Flickr', 'Openverse',
-           'INaturalist', 'INaturalistOpenData', 'Wikimedia', 'flickr_keys', 'open_source']
+           'INaturalist', 'INaturalistOpenData', 'Wikimedia', 'flickr_keys', 'openverse_keys', 'contact_address',
+           'open_source']
 
 # %% ../nbs/13_sources.ipynb #cbef3308
 import functools, gzip, html, io, json, os, re, time, zlib
@@ -149,11 +150,14 @@ class _Asked:
     def _fail(self, what):
         return SourceError(f'{self.title} {what}; what is there already stays, so try the same again later.')
 
+    def _query(self, url, params): return self.net.query(url, params)
+
     def _get(self, path, **params):
         "The answer to a query, a dict."
         self._pace()
-        try: answer = json.loads(self.net.query(urljoin(self.base, path), params).content)
+        try: content = self._query(urljoin(self.base, path), params).content
         except NetError as e: raise self._fail(e) from None
+        try: answer = json.loads(content)
         except ValueError: raise self._fail('sent an answer that is no JSON') from None
         if not isinstance(answer, dict): raise self._fail('sent an answer that is not in its format')
         return answer
@@ -303,18 +307,69 @@ def _flickr_record(flickr, p, query):
     return Record(flickr.name, str(p['id']), query, _web(url), page,
                   _text(p['ownername']), flickr._names.get(str(p['license']), 'unknown'))
 
+# %% ../nbs/13_sources.ipynb #45eec671
+_SECONDS = {'second': 1, 'minute': 60, 'hour': 3600, 'day': 86400}
+
+def _rates(headers):
+    "(how many, in what time, how many are left) of each limit that headers such as these of Openverse tell."
+    told = {k.lower(): v for k, v in headers.items()}
+    for k, rate in told.items():
+        scope, m = re.fullmatch(r'x-ratelimit-limit-(\w+)', k), re.fullmatch(r'(\d+)/([a-z]+)', rate)
+        if not (scope and m): continue
+        left = told.get(f'x-ratelimit-available-{scope[1]}', '')
+        yield int(m[1]), next((t for t in _SECONDS if t[0] == m[2][0]), 'day'), int(left) if left.isdigit() else 1
+
 # %% ../nbs/13_sources.ipynb #bc479414
 class Openverse(_Service):
-    """Photographs that Openverse knows of. No key.
+    """Photographs that Openverse knows of. More often with a key, which is free.
 
     Fields: https://api.openverse.org/v1/#tag/images/operation/images_search (`id`, `url`, `foreign_landing_url`,
     `creator`, `license`, `license_version`, `width`, `height`, `thumbnail`: up to 600 pixels wide; sensitive results
-    are left out by default). Limits of those who are not registered:
-    https://docs.openverse.org/api/user/rate_limits.html (5 queries an hour and 100 a day, then it answers 429), and 20
-    results a page, 240 in all (https://github.com/WordPress/openverse, api/api/constants/restricted_features.py): a
-    page whose photographs are there already is not asked for again."""
+    are left out by default). Limits: the headers of each answer, by https://github.com/WordPress/openverse,
+    api/api/utils/throttle.py. 20 results a page, 240 in all (api/api/constants/restricted_features.py there): a
+    page whose photographs are there already is not asked for again. Token of a client:
+    https://api.openverse.org/v1/#tag/auth/operation/token (OAuth 2, client credentials)."""
     name, title, base = 'openverse', 'Openverse', 'https://api.openverse.org/v1/'
-    interval = 3.
+    interval = 3. # what it said last, see `_heed`
+
+    def __init__(self,
+        key:str=None, # `client_id` of a registered client
+        secret:str=None, # its `client_secret`
+        **kwargs # licence, size, base, net, interval
+    ):
+        super().__init__(**kwargs)
+        self.key, self.secret, self._paced = key, secret, kwargs.get('interval') is None
+        self._token, self._spent = ('', 0), ('', 0) # each until some time
+
+    def _headers(self):
+        "The token, asked for where it is missing or has run out."
+        if self.key and time.monotonic() > self._token[1]:
+            data = dict(grant_type='client_credentials', client_id=self.key, client_secret=self.secret)
+            try: content = self.net.post(urljoin(self.base, 'auth_tokens/token/'), data).content
+            except NetError as e:
+                if not re.search('40[01]', str(e)): raise
+                raise SourceError('Openverse does not accept this key and its secret: look at OPENVERSE_KEY and '
+                                  'OPENVERSE_SECRET, or --key and --secret.') from None
+            try: self._token = (t := json.loads(content))['access_token'], time.monotonic() + t['expires_in'] - 60
+            except (ValueError, KeyError, TypeError): raise self._fail('sent an answer that is no token') from None
+        return {'Authorization': f'Bearer {self._token[0]}'} if self.key else {}
+
+    def _query(self, url, params):
+        what, until = self._spent
+        if time.monotonic() < until: raise NetError(what)
+        answer = self.net.query(url, params, self._headers())
+        self._heed(answer.headers)
+        return answer
+
+    def _heed(self, headers):
+        "Keep to the limits that an answer tells."
+        for most, time_, left in _rates(headers):
+            seconds, now = _SECONDS[time_], time.monotonic()
+            if seconds <= 60 and self._paced: self.interval = seconds/most
+            if seconds <= 60 and not left: self._next = max(self._next, now + seconds)
+            elif not left:
+                more = '' if self.key else ', more with a key (see --help)'
+                self._spent = f'allows {most} queries a {time_}{more}, and all of them are used', now + seconds
 
     def _results(self, query, n, start):
         licence = {} if self.licences is None else {'license': ','.join(sorted(self.licences))}
@@ -322,6 +377,7 @@ class Openverse(_Service):
             answer = self._get('images/', q=query, page=page, page_size=20, **licence)
             yield from self._list(answer, 'results')
             if page >= (answer.get('page_count') or 0): return
+        self.note = 'Openverse gives no more than 240 for one search; narrow it by more words, or ask for other licences'
 
     def _record(self, p, query):
         fits = max(p.get('width') or 0, p.get('height') or 0) <= self.side
@@ -573,22 +629,51 @@ def _config_file():
     return Path(os.environ.get('XDG_CONFIG_HOME') or f'{home}/.config')/'bearclf'/'config.ini'
 
 # %% ../nbs/13_sources.ipynb #83042985
+def _config(section, *names):
+    "What the configuration file says in `section` under these `names`. `DataError` if it can't be read."
+    config, file = ConfigParser(interpolation=None), _config_file()
+    try: config.read(file, encoding='utf-8')
+    except (ConfigError, ValueError, OSError):
+        raise DataError(f'{shown(file)} can not be read; '
+                        'it should have lines such as [flickr], key = ..., secret = ...') from None
+    return tuple(config.get(section, k, fallback=None) for k in names)
+
+def _keys(service, key, secret):
+    "Key and secret: those given, else of the environment, else of the configuration file."
+    env = tuple(os.environ.get(f'{service.upper()}_{k}') for k in ('KEY', 'SECRET'))
+    for k, s in ((key, secret), env, _config(service, 'key', 'secret')):
+        if bool(k) != bool(s):
+            raise DataError(f'{service.title()} wants a key and its secret, and only one of the two is given.')
+        if k: return k, s
+
+# %% ../nbs/13_sources.ipynb #e9ba95a8
 def flickr_keys(
     key:str=None, # given by hand, as is the secret
     secret:str=None
 )->tuple[str, str]|None: # key and secret
     """Flickr's key and secret: those given, else FLICKR_KEY and FLICKR_SECRET, else `[flickr]` in
     `~/.config/bearclf/config.ini`. `DataError` for half a pair, or a file that can't be read."""
-    config, file = ConfigParser(interpolation=None), _config_file()
-    try: config.read(file, encoding='utf-8')
-    except (ConfigError, ValueError, OSError):
-        raise DataError(f'{shown(file)} can not be read; '
-                        'it should have the lines [flickr], key = ..., secret = ...') from None
-    pairs = [(key, secret), (os.environ.get('FLICKR_KEY'), os.environ.get('FLICKR_SECRET')),
-             tuple(config.get('flickr', k, fallback=None) for k in ('key', 'secret'))]
-    for k, s in pairs:
-        if bool(k) != bool(s): raise DataError('Flickr wants a key and its secret, and only one of the two is given.')
-        if k: return k, s
+    return _keys('flickr', key, secret)
+
+# %% ../nbs/13_sources.ipynb #9dec6622
+def openverse_keys(
+    key:str=None, # the `client_id`
+    secret:str=None # the `client_secret`
+)->tuple[str, str]|None: # key and secret
+    """Openverse's: those given, else OPENVERSE_KEY and OPENVERSE_SECRET, else `[openverse]` in the same file.
+    `DataError` as for `flickr_keys`."""
+    return _keys('openverse', key, secret)
+
+# %% ../nbs/13_sources.ipynb #be66a7f7
+def contact_address(
+    contact:str=None # an address, or a page that has one
+)->str: # empty if there is none
+    """Whom services may write to: `contact`, else BEARCLF_CONTACT, else `contact` under `[bearclf]` in the configuration
+    file. `DataError` for what is neither an e-mail address nor one of the web."""
+    contact = contact or os.environ.get('BEARCLF_CONTACT') or _config('bearclf', 'contact')[0] or ''
+    if contact and not re.fullmatch(r'[^\s@()]+@[^\s@()]+|https?://[^\s()]+', contact, re.ASCII) or not contact.isascii():
+        raise DataError(f'The contact {shown(contact)!r} is no address; give an e-mail address or that of a page.')
+    return contact
 
 # %% ../nbs/13_sources.ipynb #83cc4e42
 _WHICH = {'inaturalist': ('place', 'since', 'until'), 'inaturalist-open-data': ('since', 'until', 'tables')}
@@ -609,11 +694,13 @@ def open_source(
     name:str=None, # of `SOURCES`; else Flickr with a key, Wikimedia without
     licence:str|Iterable[str]='cc', # 'cc', 'any', or names of `LICENCES`
     size:str='large', # of `SIZES`; the best one at or under it is taken
-    key:str=None, # for Flickr; see `flickr_keys`
-    secret:str=None, # for Flickr
+    key:str=None, # for Flickr or Openverse; see `flickr_keys`, `openverse_keys`
+    secret:str=None, # that belongs to the key
+    contact:str=None, # whom services may write to; see `contact_address`
+    despite_noai:bool=False, # take photographs too whose servers ask that no network learns from them?
     **which # which observations of iNaturalist: `place`, `since`, `until`; `tables` for its open data
 )->Source:
-    """The source of this name. `DataError` for a name, licence or size that isn't known, a key that is missing, or
+    """The source of this name. `DataError` for a name, licence, size or contact that is none, a key that is missing, or
     something that the source can't be asked for."""
     if name not in (None, *SOURCES): raise DataError(f'{name!r} is no source; give {", ".join(SOURCES)}.')
     which = _askable(name, {k: v for k, v in which.items() if v})
@@ -623,5 +710,7 @@ def open_source(
                         'set FLICKR_KEY and FLICKR_SECRET (or give --key and --secret, or write them to '
                         f'{_config_file()} under [flickr]); '
                         'the sources wikimedia, openverse and inaturalist need none.')
-    if keys: return Flickr(*keys, licence=licence, size=size)
-    return SOURCES[name or 'wikimedia'](licence=licence, size=size, **which)
+    asked = dict(licence=licence, size=size, net=Net(contact=contact_address(contact), despite_noai=despite_noai))
+    if keys: return Flickr(*keys, **asked)
+    if name == 'openverse': return Openverse(*openverse_keys(key, secret) or (), **asked)
+    return SOURCES[name or 'wikimedia'](**asked, **which)

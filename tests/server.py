@@ -82,6 +82,7 @@ class Server(ThreadingHTTPServer):
         self.photos = {}         # {id: codes of the licences of the photographs of this observation, where it is not one by cc-by}
         self.busy, self.busiest = 0, 0
         self.hosts = []          # names under which the photographs lie, in turn; else our address
+        self.rates = {}          # of Openverse: {limit: [how many in what time, how many are left]}
         self.refusing = set()    # names that refuse every photograph, with 429 and no word of when
         self.extra = {}          # headers of every photograph
         self.heads = []          # (name that was asked, path, headers) of each request
@@ -114,7 +115,7 @@ class Handler(BaseHTTPRequestHandler):
         if type == 'application/json' and 'gzip' in self.headers.get('Accept-Encoding', ''):
             body, headers = gzip.compress(body), {**headers, 'Content-Encoding': 'gzip'}
         self.send_response(status)
-        for k, v in {'Content-Type': type, 'Content-Length': len(body), **headers}.items(): self.send_header(k.replace('_', '-'), str(v))
+        for k, v in {'Content-Type': type, 'Content-Length': len(body), **headers}.items(): self.send_header(k if k.startswith('X-') else k.replace('_', '-'), str(v))
         self.end_headers()
         self.wfile.write(body)
 
@@ -184,7 +185,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def openverse(self, path, q):
         s = self.server
+        if path.endswith('/auth_tokens/token/'):
+            if self.command != 'POST' or q != {'grant_type': 'client_credentials', 'client_id': 'good', 'client_secret': 'secret'}:
+                return self.send({'error': 'invalid_client'}, 401)
+            return self.send({'access_token': 't0ken', 'expires_in': 43200, 'token_type': 'Bearer', 'scope': 'read'})
         check('openverse', q)
+        if (token := self.headers.get('Authorization')) not in (None, 'Bearer t0ken'): return self.send({'detail': 'invalid token'}, 401)
+        if not token and any(left == 0 for _, left in s.rates.values()): return self.busy_an_hour(b'')
+        for rate in s.rates.values(): rate[1] -= not token
+        rates = {} if token else {f'X-RateLimit-{k}-{name}': v for name, rate in s.rates.items() for k, v in zip(('Limit', 'Available'), rate)}
         page, size = int(q['page']), int(q['page_size'])
         if size > 20: return self.send({'detail': 'page_size may not exceed 20 for anonymous requests'}, 401)
         if page*size > 240: return self.send({'detail': 'anonymous requests reach 240 results'}, 401)
@@ -195,7 +204,7 @@ class Handler(BaseHTTPRequestHandler):
         for r in rows:
             if r['id'] in s.lacking: del r['url'], r['thumbnail']
         n = len(s.ids(q['q']))
-        self.send({'result_count': n, 'page_count': -(-n//max(1, size - s.overlap)), 'page_size': size, 'page': page, 'results': rows})
+        self.send({'result_count': n, 'page_count': -(-n//max(1, size - s.overlap)), 'page_size': size, 'page': page, 'results': rows}, **rates)
 
     def inaturalist(self, path, q):
         s = self.server
@@ -209,7 +218,7 @@ class Handler(BaseHTTPRequestHandler):
         if path.endswith('/autocomplete'):
             states = [{'id': 14, 'name': 'Georgia', 'display_name': 'Georgia, US'}, {'id': 15, 'name': 'Georgia', 'display_name': 'Republic of Georgia'}]
             return self.send({'results': [p for p in [*states, {'id': 6, 'name': 'Alaska', 'display_name': 'Alaska, US'}] if q['q'].casefold() in p['display_name'].casefold()]})
-        rows = [self.observation(i) for i in s.ids(s.taxon)]
+        rows = [self.observation(i) for i in s.ids(s.taxon) if int(i) + 5 < int(q.get('id_below', 10**9))]
         rows = [o for o in rows if self.is_asked_for(o, q)][::-1 if q.get('order', 'desc') == 'desc' else 1]
         page, per_page = int(q.get('page', 1)), int(q['per_page'])
         assert q['order_by'] == 'id' and per_page <= 200 and page*per_page <= 10_000, 'iNaturalist gives 200 a page, 10,000 in all'
@@ -232,7 +241,7 @@ class Handler(BaseHTTPRequestHandler):
         assert 'term_id' in q or not {'term_value_id', 'without_term_value_id'} & q.keys(), 'without term_id these are passed over'
         return (('term_value_id' not in q or has(q['term_value_id'])) and not ('without_term_value_id' in q and has(q['without_term_value_id']))
                 and ('photo_license' not in q or not o['photos'] or any(within('photo_license', p['license_code']) for p in o['photos']))
-                and q.get('d1', '') <= o['observed_on'] <= q.get('d2', '9') and o['id'] < int(q.get('id_below', 10**9)) and within('place_id', 6))
+                and q.get('d1', '') <= o['observed_on'] <= q.get('d2', '9') and within('place_id', 6))
 
     def commons(self, path, q):
         check('commons', q)

@@ -1,5 +1,5 @@
 "Downloads, against one server that speaks as the four services do and fails in every way we know of."
-import errno, json, multiprocessing, os, random, signal, subprocess, sys, tempfile, threading, time
+import errno, json, multiprocessing, os, random, re, signal, subprocess, sys, tempfile, threading, time
 from pathlib import Path
 
 import pytest, tqdm
@@ -195,7 +195,7 @@ def test_killed_at_fifty_random_moments(tmp_path):
 @pytest.fixture
 def command(server, monkeypatch, capsys, tmp_path):
     "`bearclf` with services that are the server's."
-    for k in ('FLICKR_KEY', 'FLICKR_SECRET'): monkeypatch.delenv(k, raising=False)
+    for k in ('FLICKR_KEY', 'FLICKR_SECRET', 'OPENVERSE_KEY', 'OPENVERSE_SECRET', 'BEARCLF_CONTACT'): monkeypatch.delenv(k, raising=False)
     monkeypatch.setenv('XDG_CONFIG_HOME', str(tmp_path/'config'))
     monkeypatch.chdir(tmp_path)
     for kind in BASES:
@@ -245,6 +245,38 @@ def test_a_key_chooses_flickr(command, monkeypatch):
     monkeypatch.setenv('FLICKR_SECRET', 's')
     code, out, err = command('download', 'teddy', '-n', 1, '--dest', 'other')
     assert code == 2 and 'does not know this key' in err
+
+def test_who_asks(command, server, monkeypatch):
+    hint = 'give your address by --contact'
+    code, out, err = command('download', 'teddy', '-n', 2)
+    assert code == 0 and hint in out and all('; bearclf@' in a for a in server.agents)
+    assert hint not in command('download', 'teddy', '-n', 4)[1]  # said once
+    server.agents.clear()
+    for i, way in enumerate(('file', 'environment', 'option')):
+        if way == 'file':
+            (Path('config')/'bearclf').mkdir(parents=True)
+            (Path('config')/'bearclf'/'config.ini').write_text('[bearclf]\ncontact = file@example.org\n')
+        if way == 'environment': monkeypatch.setenv('BEARCLF_CONTACT', 'https://example.org/environment')
+        code, out, err = command('download', 'teddy', '-n', 2, '--dest', way, *(['--contact', 'option@example.org'] if way == 'option' else []))
+        assert code == 0 and hint not in out
+    assert sorted(re.search(r'; (.*)\)', a)[1] for a in server.agents) == ['file@example.org', 'https://example.org/environment', 'option@example.org']
+    asked = len(server.queries)
+    code, out, err = command('download', 'teddy', '--contact', 'me\r\nCookie: x')
+    assert code == 2 and 'is no address' in err and len(server.queries) == asked
+
+def test_keys_for_openverse(command, server, monkeypatch):
+    server.rates = {'anon_sustained': ['200/day', 0]}
+    code, out, err = command('download', 'teddy', '-n', 1, '--source', 'openverse')
+    assert code == 2 and '429' in err
+    monkeypatch.setenv('OPENVERSE_KEY', 'good')
+    assert 'wants a key and its secret' in command('download', 'teddy', '-n', 1, '--source', 'openverse')[2]
+    monkeypatch.setenv('OPENVERSE_SECRET', 'secret')
+    assert command('download', 'teddy', '-n', 1, '--source', 'openverse')[0] == 0
+
+def test_noai_unless_asked_otherwise(command, server):
+    server.extra = {'X-Robots-Tag': 'noai'}
+    assert command('download', 'teddy', '-n', 1, '--dest', 'a')[0] == 1
+    assert command('download', 'teddy', '-n', 1, '--dest', 'b', '--despite-noai')[0] == 0
 
 CTRL_C = '''import sys
 sys.path.insert(0, {tests!r})

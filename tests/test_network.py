@@ -179,7 +179,7 @@ def test_who_wants_no_network_to_learn(server, tmp_path):
     server.extra = {'X-Robots-Tag': 'otherbot: noindex, NoAI'}
     res = download('grizzly', n=3, source=service(server), dest=tmp_path/'a', check=False)
     assert res.words[0].new == 0 and '12 refused: Its server asks that no network learns from the picture' in str(res)
-    assert download('grizzly', n=3, source=service(server, net=net(noai=True)), dest=tmp_path/'b', check=False).words[0].new == 3
+    assert download('grizzly', n=3, source=service(server, net=net(despite_noai=True)), dest=tmp_path/'b', check=False).words[0].new == 3
     server.extra = {'X-Robots-Tag': 'noarchive'}
     assert download('grizzly', n=3, source=service(server), dest=tmp_path/'c', check=False).words[0].new == 3
 

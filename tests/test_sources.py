@@ -1,5 +1,5 @@
 "Photo services, against a server that speaks their protocols."
-import gzip, re, time
+import gzip, re, time, types
 
 import pytest
 
@@ -79,6 +79,42 @@ def test_openverse_goes_on_at_the_page_where_it_was_cut_off(server, tmp_path):
     assert new == [[100], [70, 20], [0, 100], [0, 50]] and res.ok and [w.kept for w in res.words] == [170, 170]
     pages = [(q['q'], q['page']) for _, q in server.queries]
     assert len(pages) - len(set(pages)) == 3 and max(server.asked.values()) == 1  # only what was refused is asked for anew
+
+def test_openverse_keeps_to_the_limits_that_it_tells(server, tmp_path, monkeypatch):
+    slept, now = [], [100.]
+    def sleep(seconds): slept.append(seconds), now.__setitem__(0, now[0] + seconds)
+    monkeypatch.setattr(sources, 'time', types.SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    server.n, server.rates = 240, {'anon_burst': ['20/min', 20], 'anon_sustained': ['200/day', 7]}
+    source = service(server, Openverse, interval=None)
+    res = download('grizzly', n=200, source=source, dest=tmp_path, check=False)
+    assert res.words[0].new == 140 and 'Openverse allows 200 queries a day, more with a key' in res.trouble and 'stays, so try the same again later' in res.trouble
+    assert len(server.queries) == 7 and slept[1:] == [3.]*7 # the eighth was not even sent
+    assert 'all of them are used' in download('teddy', n=2, source=source, dest=tmp_path, check=False).trouble and len(server.queries) == 7
+    now[0] += 86401
+    server.rates['anon_sustained'][1] = 200
+    assert download('teddy', n=2, source=source, dest=tmp_path, check=False).ok
+    server.rates = {'anon_burst': ['100/min', 3]}
+    source, slept[:] = service(server, Openverse, interval=None), []
+    with pytest.raises(sources.SourceError, match='asks to wait'): list(source.search('grizzly', 80))
+    assert slept[1:] == pytest.approx([3., .6, 60.])
+
+def test_openverse_knows_its_registered_clients(server, tmp_path):
+    server.n, server.rates = 60, {'anon_sustained': ['200/day', 0]}
+    res = download('grizzly', n=50, source=Openverse('good', 'secret', base=f'{server.url}/openverse/', net=net(), interval=0), dest=tmp_path, check=False)
+    assert res.ok and [q.get('page') for _, q in server.queries] == [None, '1', '2', '3'] # one token for all
+    told = {path: head.get('Authorization') for _, path, head in server.heads}
+    assert told.pop('/openverse/images/') == 'Bearer t0ken' and {*told.values()} == {None}  # and for none of the photographs
+    bad = Openverse('good', 'wrong', base=f'{server.url}/openverse/', net=net(), interval=0)
+    assert 'OPENVERSE_SECRET' in download('teddy', n=5, source=bad, dest=tmp_path, check=False).trouble
+    server.api_faults = [{'access_token': 1}]
+    bad = Openverse('good', 'secret', base=f'{server.url}/openverse/', net=net(), interval=0)
+    assert 'no token' in download('teddy', n=5, source=bad, dest=tmp_path, check=False).trouble
+
+def test_openverse_says_how_deep_it_goes(server, tmp_path):
+    server.n = 300
+    res = download('grizzly', n=250, source=service(server, Openverse), dest=tmp_path, check=False)
+    assert res.words[0].new == 240 and 'grizzly: Openverse gives no more than 240 for one search; narrow it' in str(res) and not res.trouble
+    assert 'no more than' not in str(download('grizzly', n=200, source=service(server, Openverse), dest=tmp_path, check=False))
 
 def test_trouble_in_the_middle_keeps_what_is_there(server, tmp_path):
     server.n = 60
@@ -177,7 +213,7 @@ def test_a_download_tells_when_unmarked_animals_came(server, tmp_path):
 
 def test_past_the_ten_thousandth(server):
     server.n = 10_150  # ids of the next word begin in between, which nobody asks for here
-    got, _ = found(server, 10**6)
+    got, _ = found(server, 10_150)
     assert len(got) == len(set(got)) == 10_150 and server.wrong == []
     pages = [q for path, q in server.queries if path.endswith('/observations') and 'term_id' in q]
     assert len(pages) == 51 and not any('page' in q for q in pages)
