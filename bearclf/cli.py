@@ -459,9 +459,9 @@ Services like to know whom to write to: give your address as --contact, as BEARC
 or in ~/.config/bearclf/config.ini: [bearclf], contact = ...
 
 sources:
-  flickr       needs a key, free: https://www.flickr.com/services/apps/create/; as --key and
-               --secret, as FLICKR_KEY and FLICKR_SECRET, or in ~/.config/bearclf/config.ini:
-               [flickr], key = ..., secret = ...
+  flickr       needs a key, which Flickr gives to members of Flickr Pro (the other sources need
+               none): https://www.flickr.com/services/apps/create/; as --key, as FLICKR_KEY, or
+               in ~/.config/bearclf/config.ini: [flickr], key = ...
   wikimedia    Wikimedia Commons
   openverse    an index of Creative Commons photographs; 240 for one word, in all 4,000 a day,
                or more with a key, free: https://api.openverse.org/v1/ (its client_id is the key,
@@ -481,7 +481,7 @@ def _download_args(commands):
                  'fetch photographs for search words from a photo service',
                  'bearclf download "black bear" grizzly "teddy bear" -n 100', _DOWNLOAD_NOTES)
     p.usage = ('%(prog)s WORD [WORD ...] [-n N] [--source NAME] [--dest DEST]\n'
-               '       [--license NAME [NAME ...]] [--size SIZE] [--key KEY --secret SECRET]\n'
+               '       [--license NAME [NAME ...]] [--size SIZE] [--key KEY] [--secret SECRET]\n'
                '       [--place PLACE] [--since DAY] [--until DAY] [--tables FOLDER]\n'
                '       [--contact ADDRESS] [--despite-noai]')
     p.add_argument('words', nargs='+', metavar='WORD', help='a search word; quote it if it has spaces')
@@ -493,7 +493,7 @@ def _download_args(commands):
     p.add_argument('--size', default='large', metavar='SIZE',
                    help='small (320 pixels at most), medium (640), large (1024) or original (default: %(default)s)')
     p.add_argument('--key', metavar='KEY', help='for Flickr or Openverse')
-    p.add_argument('--secret', metavar='SECRET', help='that belongs to the key')
+    p.add_argument('--secret', metavar='SECRET', help='that belongs to the key for Openverse')
     p.add_argument('--contact', metavar='ADDRESS', help='your e-mail address or page, so that a service can write to you')
     p.add_argument('--despite-noai', action='store_true',
                    help='take photographs too whose servers ask that no network learns from them')

@@ -117,8 +117,8 @@ class Downloaded:
     def _repr_html_(self):
         cells = (''.join(f'<td>{html.escape(c)}</td>' for c in r) for r in _table(self.words, self.path))
         rows = ''.join(f'<tr>{r}</tr>' for r in cells)
-        notes = ''.join(f'<p>{html.escape(n)}</p>' for n in [*_notes(self.words, self.trouble), self.notice, self.hint, self.trouble]
-                        if n)
+        notes = [*_notes(self.words, self.trouble), self.notice, self.hint, self.trouble]
+        notes = ''.join(f'<p>{html.escape(n)}</p>' for n in notes if n)
         found = '<br>'.join(map(html.escape, self._found()))
         return f'<p>From {html.escape(self.source)}:</p><table>{rows}</table>{notes}{found}'
 
@@ -217,8 +217,8 @@ def _check_limits(source, manifest):
     "`SourceError` if as much came from `source` as it gives for now."
     for most, seconds, words in getattr(source, 'limits', ()):
         if manifest.received(source.name, seconds) >= most:
-            raise SourceError(f'{source.title} gives no more than {most/1e9:g} GB {words}, and so much has come; what is '
-                              'there stays, and the same command goes on later.')
+            raise SourceError(f'{source.title} gives no more than {most/1e9:g} GB {words}, and so much has come; '
+                              'what is there stays, and the same command goes on later.')
 
 # %% ../nbs/14_download.ipynb #732c9f2e
 def _fetch_word(source, word, dest, manifest, pool, again):
@@ -275,8 +275,8 @@ def download(
     dest:str|Path='images', # the folder for the set, made where there is none
     licence:str|Iterable[str]='cc', # 'cc': Creative Commons and the public domain; 'any'; or names such as 'by', 'cc0'
     size:str='large', # 'small' (320 pixels, at most), 'medium' (640), 'large' (1024) or 'original'
-    key:str=None, # Flickr's or Openverse's; if None, see `flickr_keys` and `openverse_keys`
-    secret:str=None, # that belongs to the key
+    key:str=None, # Flickr's or Openverse's; if None, see `flickr_key` and `openverse_keys`
+    secret:str=None, # that belongs to Openverse's key
     check:bool=True, # `verify` the set at the end?
     contact:str=None, # whom the service may write to; if None, see `contact_address`
     despite_noai:bool=False, # take photographs too whose servers ask that no network learns from them?

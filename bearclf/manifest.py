@@ -25,8 +25,8 @@ CREDITS = 'credits.html'     # the page of its photographers, likewise
 # What services want to be said wherever their photographs go: {source: notice}
 # https://www.flickr.com/help/terms/api (1.a), https://www.inaturalist.org/pages/terms, both as of July 2026
 NOTICES = {'flickr': 'This product uses the Flickr API but is not endorsed or certified by SmugMug, Inc.',
-           'inaturalist': 'iNaturalist does not allow that models are trained on its photographs for commercial purposes, '
-                          'whatever their licences say.'}
+           'inaturalist': 'iNaturalist does not allow that models are trained on its photographs for commercial '
+                          'purposes, whatever their licences say.'}
 
 # %% ../nbs/12_manifest.ipynb #2b43a51d
 def _row_in(line, file, i):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LICENCES', 'SIZES', 'SOURCES', 'Record', 'SourceError', 'NothingFound', 'Source', 'Drawn', 'Flickr', 'Openverse',
-           'INaturalist', 'INaturalistOpenData', 'Wikimedia', 'flickr_keys', 'openverse_keys', 'contact_address',
+           'INaturalist', 'INaturalistOpenData', 'Wikimedia', 'flickr_key', 'openverse_keys', 'contact_address',
            'open_source']
 
 # %% ../nbs/13_sources.ipynb #cbef3308
@@ -227,12 +227,19 @@ _FLICKR_SIZES = ('t', 's', 'n', 'm', 'z', 'c', 'l', 'h', 'k', 'o') # all but the
 # What `stat: fail` means by its codes: those that may pass, and the others.
 _FLICKR_LATER = {10: 'says that its search is out of order', 105: 'says that it is out of order'}
 _FLICKR_WRONG = {3: 'says that the search is empty', 18: 'does not understand the search',
-                 96: 'does not accept this secret: look at FLICKR_SECRET, or --secret',
-                 100: 'does not know this key: look at FLICKR_KEY, or --key'}
+                 100: 'does not know this key, or no longer: look at FLICKR_KEY, or --key'}
+
+# %% ../nbs/13_sources.ipynb #7c14af90
+class _PlainKey:
+    "What flickrapi asks by, in place of what would sign: with the plain key, by our network."
+    def __init__(self, key, net): self.key, self.net = key, net
+
+    def do_request(self, url, params=None, timeout=None):
+        return self.net.query(url, {**params, 'api_key': self.key}).content # with the timeouts of all others
 
 # %% ../nbs/13_sources.ipynb #db9a4ec0
 class Flickr(_Service):
-    """Photographs on Flickr. Needs a key and its secret, free for non-commercial use.
+    """Photographs on Flickr. Needs a key, which Flickr gives to members of Flickr Pro.
 
     Fields: https://www.flickr.com/services/api/flickr.photos.search.html (`owner`, `id`; by `extras` `license`,
     `owner_name`, `url_*` with `width_*` and `height_*`; `url_h` and `url_k` are not on its list, and may not come),
@@ -243,13 +250,12 @@ class Flickr(_Service):
 
     def __init__(self,
         key:str, # from https://www.flickr.com/services/apps/create/
-        secret:str, # that came with it
         **kwargs # licence, size, base, net, interval
     ):
         from flickrapi import FlickrAPI
         super().__init__(**kwargs)
-        self.api = FlickrAPI(key, secret, format='parsed-json', store_token=False)
-        self.api.REST_URL, self.api.flickr_oauth.session = self.base, self.net
+        self.api = FlickrAPI(key, '', format='parsed-json', store_token=False)
+        self.api.REST_URL, self.api.flickr_oauth = self.base, _PlainKey(key, self.net)
 
     def _call(self, method, **params):
         "The answer to a method of Flickr's."
@@ -260,10 +266,7 @@ class Flickr(_Service):
             except FlickrError as e:
                 if not left or e.code not in _FLICKR_LATER: raise self._refusal(e) from None
                 time.sleep(self.net.backoff)
-            except NetError as e:
-                if '401' not in str(e): raise self._fail(e) from None
-                raise SourceError('Flickr does not accept this key and its secret: '
-                                  'look at FLICKR_KEY and FLICKR_SECRET.') from None
+            except NetError as e: raise self._fail(e) from None
             except (ValueError, KeyError, AttributeError, TypeError):
                 raise self._fail('sent an answer that is not in its format') from None
 
@@ -528,7 +531,7 @@ def _table_rows(folder, name, *columns):
                 if len(values) == len(names): yield pick(values)
                 if i % 100_000 == 0: bar.update(raw.tell() - bar.n)
     except (OSError, EOFError, ValueError, zlib.error):
-        raise DataError(f'{shown(file)} is damaged, or no table of iNaturalist; fetch it anew from {_BUCKET}.') from None
+        raise DataError(f'{shown(file)} is damaged, or no such table; fetch it anew from {_BUCKET}.') from None
 
 # %% ../nbs/13_sources.ipynb #77ca12b7
 class INaturalistOpenData(_Service):
@@ -635,25 +638,16 @@ def _config(section, *names):
     try: config.read(file, encoding='utf-8')
     except (ConfigError, ValueError, OSError):
         raise DataError(f'{shown(file)} can not be read; '
-                        'it should have lines such as [flickr], key = ..., secret = ...') from None
+                        'it should have lines such as [flickr], key = ...') from None
     return tuple(config.get(section, k, fallback=None) for k in names)
 
-def _keys(service, key, secret):
-    "Key and secret: those given, else of the environment, else of the configuration file."
-    env = tuple(os.environ.get(f'{service.upper()}_{k}') for k in ('KEY', 'SECRET'))
-    for k, s in ((key, secret), env, _config(service, 'key', 'secret')):
-        if bool(k) != bool(s):
-            raise DataError(f'{service.title()} wants a key and its secret, and only one of the two is given.')
-        if k: return k, s
-
 # %% ../nbs/13_sources.ipynb #e9ba95a8
-def flickr_keys(
-    key:str=None, # given by hand, as is the secret
-    secret:str=None
-)->tuple[str, str]|None: # key and secret
-    """Flickr's key and secret: those given, else FLICKR_KEY and FLICKR_SECRET, else `[flickr]` in
-    `~/.config/bearclf/config.ini`. `DataError` for half a pair, or a file that can't be read."""
-    return _keys('flickr', key, secret)
+def flickr_key(
+    key:str=None # given by hand
+)->str|None:
+    """Flickr's key: the one given, else FLICKR_KEY, else `key` under `[flickr]` in `~/.config/bearclf/config.ini`.
+    `DataError` for a file that can't be read."""
+    return key or os.environ.get('FLICKR_KEY') or _config('flickr', 'key')[0]
 
 # %% ../nbs/13_sources.ipynb #9dec6622
 def openverse_keys(
@@ -661,8 +655,12 @@ def openverse_keys(
     secret:str=None # the `client_secret`
 )->tuple[str, str]|None: # key and secret
     """Openverse's: those given, else OPENVERSE_KEY and OPENVERSE_SECRET, else `[openverse]` in the same file.
-    `DataError` as for `flickr_keys`."""
-    return _keys('openverse', key, secret)
+    `DataError` for half a pair, or a file that can't be read."""
+    env = os.environ.get('OPENVERSE_KEY'), os.environ.get('OPENVERSE_SECRET')
+    for k, s in ((key, secret), env, _config('openverse', 'key', 'secret')):
+        if bool(k) != bool(s):
+            raise DataError('Openverse wants a key and its secret, and only one of the two is given.')
+        if k: return k, s
 
 # %% ../nbs/13_sources.ipynb #be66a7f7
 def contact_address(
@@ -694,8 +692,8 @@ def open_source(
     name:str=None, # of `SOURCES`; else Flickr with a key, Wikimedia without
     licence:str|Iterable[str]='cc', # 'cc', 'any', or names of `LICENCES`
     size:str='large', # of `SIZES`; the best one at or under it is taken
-    key:str=None, # for Flickr or Openverse; see `flickr_keys`, `openverse_keys`
-    secret:str=None, # that belongs to the key
+    key:str=None, # for Flickr or Openverse; see `flickr_key`, `openverse_keys`
+    secret:str=None, # that belongs to the key for Openverse
     contact:str=None, # whom services may write to; see `contact_address`
     despite_noai:bool=False, # take photographs too whose servers ask that no network learns from them?
     **which # which observations of iNaturalist: `place`, `since`, `until`; `tables` for its open data
@@ -704,13 +702,13 @@ def open_source(
     something that the source can't be asked for."""
     if name not in (None, *SOURCES): raise DataError(f'{name!r} is no source; give {", ".join(SOURCES)}.')
     which = _askable(name, {k: v for k, v in which.items() if v})
-    keys = flickr_keys(key, secret) if name in (None, 'flickr') else None
-    if name == 'flickr' and not keys:
-        raise DataError('Flickr needs a key, free from https://www.flickr.com/services/apps/create/: '
-                        'set FLICKR_KEY and FLICKR_SECRET (or give --key and --secret, or write them to '
+    flickrs = flickr_key(key) if name in (None, 'flickr') else None
+    if name == 'flickr' and not flickrs:
+        raise DataError('Flickr needs a key, which it gives to members of Flickr Pro on '
+                        'https://www.flickr.com/services/apps/create/: set FLICKR_KEY (or give --key, or write it to '
                         f'{_config_file()} under [flickr]); '
                         'the sources wikimedia, openverse and inaturalist need none.')
     asked = dict(licence=licence, size=size, net=Net(contact=contact_address(contact), despite_noai=despite_noai))
-    if keys: return Flickr(*keys, **asked)
+    if flickrs: return Flickr(flickrs, **asked)
     if name == 'openverse': return Openverse(*openverse_keys(key, secret) or (), **asked)
     return SOURCES[name or 'wikimedia'](**asked, **which)

@@ -17,9 +17,11 @@ from bearclf.sources import Flickr, INaturalist, Openverse, Wikimedia
 
 CC = 'https://creativecommons.org/licenses'
 FLICKR_LICENCES = {'0': ('All Rights Reserved', ''), '1': ('Attribution-NonCommercial-ShareAlike License', f'{CC}/by-nc-sa/2.0/'),
+                   '2': ('Attribution-NonCommercial License', f'{CC}/by-nc/2.0/'), '3': ('Attribution-NonCommercial-NoDerivs License', f'{CC}/by-nc-nd/2.0/'),
                    '4': ('Attribution License', f'{CC}/by/2.0/'), '5': ('Attribution-ShareAlike License', f'{CC}/by-sa/2.0/'),
-                   '7': ('No known copyright restrictions', 'https://www.flickr.com/commons/usage/'),
-                   '9': ('Public Domain Dedication (CC0)', 'https://creativecommons.org/publicdomain/zero/1.0/')}
+                   '7': ('No known copyright restrictions', 'https://www.flickr.com/commons/usage/'), '8': ('United States Government Work', 'http://www.usa.gov/copyright.shtml'),
+                   '9': ('Public Domain Dedication (CC0)', 'https://creativecommons.org/publicdomain/zero/1.0/'),
+                   '10': ('Public Domain Mark', 'https://creativecommons.org/publicdomain/mark/1.0/'), '11': ('CC BY 4.0', f'{CC}/by/4.0/')}
 
 CODES = 'cc0|cc-by|cc-by-sa|cc-by-nc|cc-by-nd|cc-by-nc-sa|cc-by-nc-nd'
 NUMBER, SHORT, DAY = '[1-9][0-9]*', CODES.replace('cc-', '') + '|pdm', r'\d{4}-\d\d-\d\d'
@@ -73,6 +75,7 @@ class Server(ThreadingHTTPServer):
         self.api_faults = []     # what to do in place of answering the next queries
         self.lacking = set()     # ids of which the services say too little
         self.licence = '4'       # of all photographs, as Flickr's number
+        self.licences = {}       # {id: its licence, where it has another: as the service says it}
         self.overlap = 0         # how many results of a page come on the next one again
         self.asked, self.sent, self.queries, self.agents = Counter(), Counter(), [], set()
         self.patience = 10**9    # queries that are answered before all others get 429
@@ -80,6 +83,7 @@ class Server(ThreadingHTTPServer):
         self.marks = {}          # {id: its annotations on iNaturalist, as (attribute, value, votes)}, where it is not marked as living
         self.days = {}           # {id: when it was seen, where it is not 2024-06-01}
         self.photos = {}         # {id: codes of the licences of the photographs of this observation, where it is not one by cc-by}
+        self.nonces = set()      # of signed queries
         self.busy, self.busiest = 0, 0
         self.hosts = []          # names under which the photographs lie, in turn; else our address
         self.rates = {}          # of Openverse: {limit: [how many in what time, how many are left]}
@@ -160,13 +164,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def flickr(self, path, q):
         s = self.server
-        oauth = self.headers['Authorization']
-        if 'oauth_consumer_key="good"' not in oauth:
+        if 'Authorization' in self.headers and not self.is_signed(path): return self.unauthorized(b'')
+        if 'Authorization' not in self.headers and q.pop('api_key', '') != 'good':
             return self.send({'stat': 'fail', 'code': 100, 'message': 'Invalid API Key (Key has invalid format)'})
-        signed = signature.collect_parameters(body=self.form, headers={'Authorization': oauth})
-        [mark] = [v for k, v in signature.collect_parameters(headers={'Authorization': oauth}, exclude_oauth_signature=False) if k == 'oauth_signature']
-        if not signature.verify_hmac_sha1(SimpleNamespace(uri=s.url + path, http_method='POST', params=signed, signature=mark), 'secret'):
-            return self.send({'stat': 'fail', 'code': 96, 'message': 'Invalid signature'})
         check('licenses' if q['method'] == 'flickr.photos.licenses.getInfo' else 'flickr', q)
         if q['method'] == 'flickr.photos.licenses.getInfo':
             return self.send({'licenses': {'license': [{'id': i, 'name': n, 'url': u} for i, (n, u) in FLICKR_LICENCES.items()]}, 'stat': 'ok'})
@@ -174,7 +174,7 @@ class Handler(BaseHTTPRequestHandler):
         assert per_page <= 500 and page*per_page <= 4000, 'Flickr gives 500 a page, 4,000 in all'
         ids, _ = s.page(q['text'], page, per_page)
         def photo(id):
-            p = {'id': id, 'owner': '7@N00', 'ownername': 'Ada & Ben', 'license': s.licence, 'title': 't', 'secret': 's', 'server': '1'}
+            p = {'id': id, 'owner': '7@N00', 'ownername': 'Ada & Ben', 'license': s.licences.get(id, s.licence), 'title': f'Bear <b>{id}</b>', 'secret': 's', 'server': '1'}
             sizes = {'sq': 75, 'm': 500, 'l': 1024, 'k': 2048} if int(id) % 2 else {'sq': 75, 'm': 500, 'z': 640, 'o': 4000} # some have no 1024
             if id not in s.lacking:
                 for k, side in sizes.items(): p |= {f'url_{k}': self.link(id, k), f'width_{k}': side, f'height_{k}': str(side*3//4)}
@@ -182,6 +182,15 @@ class Handler(BaseHTTPRequestHandler):
         pages = -(-len(s.ids(q['text']))//max(1, per_page - s.overlap))
         found = {'page': page, 'pages': pages, 'perpage': per_page, 'total': len(s.ids(q['text'])), 'photo': [photo(i) for i in ids]}
         self.send({'photos': found, 'stat': 'ok'})
+
+    def is_signed(self, path):
+        "Is the query signed by OAuth, with a number that was not used before?"
+        s, auth = self.server, {'Authorization': self.headers['Authorization']}
+        signed = signature.collect_parameters(body=self.form, headers=auth)
+        words = dict(signature.collect_parameters(headers=auth, exclude_oauth_signature=False))
+        with s.lock: is_new, _ = words['oauth_nonce'] not in s.nonces, s.nonces.add(words['oauth_nonce'])
+        request = SimpleNamespace(uri=s.url + path, http_method='POST', params=signed, signature=words['oauth_signature'])
+        return is_new and signature.verify_hmac_sha1(request, 'secret')
 
     def openverse(self, path, q):
         s = self.server
@@ -348,7 +357,7 @@ def net(**kwargs): return Net(**{'allow': ['127.0.0.1'], 'backoff': .01, 'max_by
 def hasty(fault): return net(timeout=(1, .5), total=1) if fault in ('stall', 'drip', 'huge-by-its-header') else net()
 
 def service(server, kind=Wikimedia, key='good', **kwargs):
-    keys = (key, 'secret') if kind is Flickr else ()
+    keys = (key,) if kind is Flickr else ()
     return kind(*keys, **{'base': f'{server.url}/{BASES[kind]}', 'net': net(), 'interval': 0} | kwargs)
 
 def rows(dest): return list(read_manifest(dest))

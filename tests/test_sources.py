@@ -1,7 +1,8 @@
 "Photo services, against a server that speaks their protocols."
 import gzip, re, time, types
 
-import pytest
+import pytest, requests
+from flickrapi import FlickrAPI
 
 from bearclf import network, sources
 from bearclf.download import download
@@ -146,11 +147,11 @@ def test_sizes(server, kind):
 
 def test_flickr_asks_for_licences_by_number(server, tmp_path):
     assert list(service(server, Flickr).search('grizzly', 1))
-    assert server.queries[-1][1]['license'] == '1,4,5,9' and server.queries[-1][1]['safe_search'] == '1'
+    assert server.queries[-1][1]['license'] == '1,2,3,4,5,9,10,11' and server.queries[-1][1]['safe_search'] == '1'
     assert list(service(server, Flickr, licence=['by-sa', 'cc0']).search('grizzly', 1)) == []  # all there is is by
     assert server.queries[-1][1]['license'] == '5,9'
     asked = len(server.queries)
-    assert list(service(server, Flickr, licence='by-nc-nd').search('grizzly', 1)) == []                 # which it does not have
+    assert list(service(server, Flickr, licence='by-nd').search('grizzly', 1)) == []                    # which it does not have
     assert [q['method'] for _, q in server.queries[asked:]] == ['flickr.photos.licenses.getInfo']
     server.licence = '0'
     assert list(service(server, Flickr).search('grizzly', 1)) == []
@@ -169,17 +170,25 @@ def test_flickr_says_what_its_codes_mean(server, tmp_path):
     server.api_faults = [{'stat': 'fail', 'code': 105, 'message': 'Service currently unavailable'}]*2
     assert download('grizzly', n=2, source=service(server, Flickr), dest=tmp_path/'images').trouble == ''
     server.api_faults = [{'stat': 'fail', 'code': 105, 'message': 'Service currently unavailable'}]*3
-    def trouble(secret='secret'):
-        source = Flickr('good', secret, base=f'{server.url}/flickr', net=net(), interval=0)
-        return download('grizzly', n=3, source=source, dest=tmp_path/'images').trouble
+    def trouble(): return download('grizzly', n=3, source=service(server, Flickr), dest=tmp_path/'images').trouble
     assert 'out of order; what is there already stays' in trouble()
     server.api_faults = [None, {'stat': 'fail', 'code': 1, 'message': 'Too many tags'}]
     assert 'Too many tags' in (said := trouble()) and 'later' not in said
     server.api_faults = [{'stat': 'fail'}]
     assert 'not in its format' in trouble()
-    server.api_faults = ['unauthorized']
-    assert 'FLICKR_SECRET' in trouble()
-    assert 'FLICKR_SECRET' in trouble(secret='wrong') and trouble() == ''
+    assert trouble() == ''
+
+def test_flickr_is_asked_with_the_plain_key(server):
+    oauth = FlickrAPI('good', 'secret', format='parsed-json', store_token=False)
+    oauth.REST_URL, first = f'{server.url}/flickr', []
+    send = oauth.flickr_oauth.session.send
+    oauth.flickr_oauth.session.send = lambda request, **kwargs: first.append(request) or send(request, **kwargs)
+    assert len(oauth.photos.search(text='grizzly', per_page=5, page=1)['photos']['photo']) == 5  # what a scraper does that signs
+    assert requests.Session().send(first[0]).status_code == 401                                  # sent again, its number was used
+    server.heads.clear()
+    server.api_faults = ['broken', 'broken', None, 'broken', 'busy']
+    assert len(list(service(server, Flickr).search('grizzly', 5))) == 5
+    assert len(server.heads) == 6 and not any('Authorization' in head for _, _, head in server.heads)
 
 def test_a_cactus_is_no_teddy(server, tmp_path):
     res = download(['teddy', 'Ursus americanus'], n=2, source=service(server, INaturalist), dest=tmp_path/'images')
