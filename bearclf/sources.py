@@ -586,33 +586,31 @@ class Wikimedia(_Service):
     """Photographs on Wikimedia Commons. No key.
 
     Fields: https://www.mediawiki.org/wiki/API:Search (as a generator, with `continue`),
-    https://www.mediawiki.org/wiki/API:Imageinfo (`url`, `thumburl`, `descriptionurl`),
+    https://www.mediawiki.org/wiki/API:Imageinfo (`url`, `thumburl`, `width`, `height`, `descriptionurl`),
     https://www.mediawiki.org/wiki/Extension:CommonsMetadata (`Artist`, `LicenseShortName`, `LicenseUrl`; they may
-    hold HTML), https://www.mediawiki.org/wiki/Help:CirrusSearch
-    (`filetype:bitmap`). Widths: https://www.mediawiki.org/wiki/Common_thumbnail_sizes. Manners:
+    hold HTML), https://www.mediawiki.org/wiki/Help:CirrusSearch (`filetype:bitmap`; `creationdate:2024`, a year, by
+    https://github.com/wikimedia/mediawiki-extensions-CirrusSearch, includes/Query/DateRangeFeature.php). Widths:
+    https://www.mediawiki.org/wiki/Common_thumbnail_sizes (all others are refused since 2026). Manners:
     https://www.mediawiki.org/wiki/API:Etiquette (one query after the other)."""
     name, title, base = 'wikimedia', 'Wikimedia Commons', 'https://commons.wikimedia.org/w/api.php'
-    _widths = {'small': 250, 'medium': 500, 'large': 960}
+    _widths = (20, 40, 60, 120, 250, 330, 500, 960, 1280, 1920, 3840)
 
-    def _params(self, query, n):
-        search = dict(generator='search', gsrsearch=f'{query} filetype:bitmap', gsrnamespace=6, gsrlimit=min(n, 50))
-        info = dict(prop='imageinfo', iiprop='url|extmetadata',
+    def _width(self, share=1):
+        "The largest width at which a picture keeps the size, if its width is this `share` of its longer side."
+        return max([w for w in self._widths if w <= self.side*share], default=self._widths[0])
+
+    def _info(self, **which):
+        "What is asked of `which` pictures."
+        info = dict(prop='imageinfo', iiprop='url|size|extmetadata',
                     iiextmetadatafilter='Artist|LicenseShortName|LicenseUrl')
-        if self.size in self._widths: info['iiurlwidth'] = self._widths[self.size]
-        return dict(action='query', format='json', formatversion=2) | search | info
+        if self.side < SIZES['original']: info['iiurlwidth'] = self._width()
+        return dict(action='query', format='json', formatversion=2) | info | which
 
     def _results(self, query, n, start):
-        params, more = self._params(query, n), {}
-        while True:
-            answer = self._get('', **params, **more)
-            if 'error' in answer: raise self._fail(f"refuses the search ({_text(answer['error'])[:100]})")
-            if 'query' not in answer and answer.get('batchcomplete'): return  # nothing was found
-            pages = [p for p in self._list(answer, 'query', 'pages') if isinstance(p, dict)]
-            if not answer.get('batchcomplete'): # the rest of these same pages follows
-                pages = [p for p in pages if 'imageinfo' in p]
-            yield from sorted(pages, key=lambda p: p.get('index', 0))
-            more = answer.get('continue')
-            if not isinstance(more, dict): return
+        if (yield from _wikimedia_results(self, query, n)): return
+        for year in range(time.gmtime().tm_year, 2003, -1): # Commons began in 2004
+            if not (yield from _wikimedia_results(self, f'{query} creationdate:{year}', n)):
+                self.note = 'Wikimedia Commons gives no more than 10,000 for one search and year; narrow it by more words'
 
     def _record(self, p, query):
         info = p['imageinfo'][0]
@@ -620,6 +618,40 @@ class Wikimedia(_Service):
         licence = _licence_at(meta.get('LicenseUrl')) or _text(meta['LicenseShortName'])
         return Record(self.name, str(p['pageid']), query, _web(info.get('thumburl') or info['url']),
                       _web(info['descriptionurl']), _text(meta.get('Artist')), licence)
+
+# %% ../nbs/13_sources.ipynb #207a7007
+def _wikimedia_results(service, query, n):
+    "What one search finds, page after page. Is that all there is? (It gives the first 10,000.)"
+    search = dict(generator='search', gsrsearch=f'{query} filetype:bitmap', gsrnamespace=6, gsrlimit=min(n, 50))
+    params, more = service._info(**search), {}
+    while True:
+        answer = service._get('', **params, **more)
+        if 'error' in answer:
+            if 'offset-too-large' in str(answer['error']): return False
+            raise service._fail(f"refuses the search ({_text(answer['error'])[:100]})")
+        if 'query' not in answer and answer.get('batchcomplete'): return True  # nothing was found
+        pages = [p for p in service._list(answer, 'query', 'pages') if isinstance(p, dict)]
+        if not answer.get('batchcomplete'): # the rest of these same pages follows
+            pages = [p for p in pages if 'imageinfo' in p]
+        _fit(service, pages)
+        yield from sorted(pages, key=lambda p: p.get('index', 0))
+        more = answer.get('continue')
+        if not isinstance(more, dict): return True
+
+# %% ../nbs/13_sources.ipynb #5ea1c924
+def _fit(service, pages):
+    "Let `thumburl` of all `pages` keep the size: that of the others is asked for again, by their widths."
+    again = {}
+    for p in pages:
+        try: info = p['imageinfo'][0]; width, longest = info['width'], max(info['width'], info['height'])
+        except (KeyError, IndexError, TypeError): continue # it will be an empty record
+        if longest <= service.side: info['thumburl'] = info['url']
+        elif (w := service._width(width/longest)) != service._width(): again.setdefault(w, {})[p['pageid']] = info
+    for w, infos in again.items():
+        ids = '|'.join(map(str, infos))
+        for p in service._list(service._get('', **service._info(pageids=ids, iiurlwidth=w)), 'query', 'pages'):
+            try: infos[p['pageid']]['thumburl'] = p['imageinfo'][0]['thumburl']
+            except (KeyError, IndexError, TypeError): continue
 
 # %% ../nbs/13_sources.ipynb #d3fdb251
 SOURCES = {'flickr': Flickr, 'wikimedia': Wikimedia, 'openverse': Openverse, 'inaturalist': INaturalist,

@@ -40,7 +40,7 @@ ARGUMENTS = {
                      'page': NUMBER, 'id_below': NUMBER, 'id_above': NUMBER, 'place_id': several(NUMBER), 'd1': DAY, 'd2': DAY,
                      'term_id': several(NUMBER), 'term_value_id': several(NUMBER), 'without_term_value_id': several(NUMBER)},
     'commons': {'action': 'query', 'format': 'json', 'formatversion': '2', 'generator': 'search', 'gsrsearch': '.+', 'gsrnamespace': '6', 'gsrlimit': NUMBER,
-                'gsroffset': NUMBER, 'prop': 'imageinfo', 'iiprop': r'url\|extmetadata', 'iiextmetadatafilter': '.+', 'continue': '.*', 'iicontinue': '.*',
+                'gsroffset': NUMBER, 'prop': 'imageinfo', 'iiprop': r'url\|size\|extmetadata', 'iiextmetadatafilter': '.+', 'pageids': r'[0-9]+(\|[0-9]+){,49}', 'continue': '.*', 'iicontinue': '.*',
                 'iiurlwidth': '20|40|60|120|250|330|500|960|1280|1920|3840'}}
 NEEDED = {'commons': {'action', 'format'}, 'flickr': {'method', 'format'}, 'licenses': {'method', 'format'}}
 
@@ -87,6 +87,8 @@ class Server(ThreadingHTTPServer):
         self.busy, self.busiest = 0, 0
         self.hosts = []          # names under which the photographs lie, in turn; else our address
         self.rates = {}          # of Openverse: {limit: [how many in what time, how many are left]}
+        self.shapes = {}         # {id: (width, height) of the original on Commons, where it is not (4000, 3000)}
+        self.years, self.depth = {}, 10_000 # {id: when it was uploaded, where it is not 2024}; results of one search, at most
         self.refusing = set()    # names that refuse every photograph, with 429 and no word of when
         self.extra = {}          # headers of every photograph
         self.heads = []          # (name that was asked, path, headers) of each request
@@ -100,10 +102,10 @@ class Server(ThreadingHTTPServer):
             if word not in self.words: self.words.append(word)
             return [str(10000*(self.words.index(word) + 1) + i) for i in range(self.n)]
 
-    def page(self, word, page, per_page):
+    def page(self, word, page, per_page, only=lambda id: True):
         "The ids on a page, and whether there is a further page."
         step = max(1, per_page - self.overlap)
-        ids = self.ids(word)
+        ids = [*filter(only, self.ids(word))]
         if page > 1 and step*(page - 1) >= len(ids): self.wrong.append('a page after the last one was asked for')
         return ids[step*(page - 1):][:per_page], step*(page - 1) + per_page < len(ids)
 
@@ -254,19 +256,25 @@ class Handler(BaseHTTPRequestHandler):
 
     def commons(self, path, q):
         check('commons', q)
-        s, size = self.server, int(q['gsrlimit'])
-        assert size <= 50, 'Wikimedia makes no more than 50 small pictures a query'
-        word = q['gsrsearch'].removesuffix(' filetype:bitmap')
-        ids, more = s.page(word, int(q.get('gsroffset', 0))//size + 1, size)
+        s, more = self.server, False
+        if 'pageids' in q: ids = q['pageids'].split('|')
+        else:
+            size, offset = int(q['gsrlimit']), int(q.get('gsroffset', 0))
+            assert size <= 50, 'Wikimedia makes no more than 50 small pictures a query'
+            if offset >= s.depth:
+                return self.send({'error': {'code': 'cirrussearch-offset-too-large', 'info': f'Up to {s.depth} search results are supported'}})
+            word, _, year = q['gsrsearch'].removesuffix(' filetype:bitmap').partition(' creationdate:')
+            ids, more = s.page(word, offset//size + 1, size, lambda i: not year or s.years.get(i, 2024) == int(year))
         if not ids: return self.send({'batchcomplete': True})
         meta = {'Artist': {'value': '<a href="//commons.wikimedia.org/wiki/User:Ada">Ada &amp; Ben</a>', 'source': 'x'},
                 'LicenseShortName': {'value': 'CC BY 2.0'}, 'LicenseUrl': {'value': f'{CC}/by/2.0'}}
-        pages = [{'pageid': int(i), 'ns': 6, 'title': f'File:{i}.jpg', 'index': k, 'imageinfo': [{
+        def sides(i): return dict(zip(('width', 'height'), s.shapes.get(i, (4000, 3000))))
+        pages = [{'pageid': int(i), 'ns': 6, 'title': f'File:{i}.jpg', 'index': k, 'imageinfo': [{**sides(i),
                   'url': self.link(i, 'o'), 'thumburl': self.link(i, q.get('iiurlwidth', 'o')),
                   'descriptionurl': f'https://commons.wikimedia.org/wiki/File:{i}.jpg', 'extmetadata': meta}]} for k, i in enumerate(ids)]
         for p in pages:
             if str(p['pageid']) in s.lacking: del p['imageinfo']
-        follows = {'continue': {'gsroffset': int(q.get('gsroffset', 0)) + size, 'continue': 'gsroffset||'}} if more else {}
+        follows = {'continue': {'gsroffset': offset + size, 'continue': 'gsroffset||'}} if more else {}
         self.send({'batchcomplete': True, 'query': {'pages': pages[::-1]}} | follows)
 
     # the photographs

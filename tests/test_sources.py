@@ -145,6 +145,23 @@ def test_sizes(server, kind):
         urls = [r.url.removesuffix('.jpg').split('/') for r in service(server, kind, size=size).search('grizzly', 10)]
         assert {u[-1] if kind is INaturalist else u[-2] for u in urls} == names
 
+def test_wikimedias_widths_keep_the_longer_side(server):
+    a, b, c, d, e = server.ids('grizzly')[:5]
+    server.shapes = {a: (3000, 4000), b: (1000, 4000), c: (700, 1000), d: (1000, 700), e: (100, 40_000)}
+    def names(size):
+        found = service(server, Wikimedia, size=size).search('grizzly', 6)
+        return [r.url.split('/')[-2] for r in found]
+    assert names('large') == ['500', '250', 'o', 'o', '20', '960'] # the last one is wider than tall
+    assert sorted(q.get('pageids') for _, q in server.queries[-3:]) == [a, b, e]
+    assert names('medium') == ['330', '120', '330', '500', '20', '500'] and names('original') == ['o']*6
+
+def test_commons_ends_a_word_at_its_depth_and_not_the_run(server, tmp_path):
+    server.n, server.depth = 130, 50
+    server.years = {i: 2010 + k//40 for k, i in enumerate(server.ids('grizzly'))} # by years there are 40, 40, 40, and 10
+    res = download(['grizzly', 'teddy'], n=125, source=service(server), dest=tmp_path, check=False)
+    assert [w.new for w in res.words] == [125, 50] and res.trouble == '' and len(is_whole(tmp_path)) == 175
+    assert 'teddy: Wikimedia Commons gives no more than 10,000 for one search and year; narrow it' in str(res) and 'grizzly: Wiki' not in str(res)
+
 def test_flickr_asks_for_licences_by_number(server, tmp_path):
     assert list(service(server, Flickr).search('grizzly', 1))
     assert server.queries[-1][1]['license'] == '1,2,3,4,5,9,10,11' and server.queries[-1][1]['safe_search'] == '1'
