@@ -20,7 +20,8 @@ from urllib.parse import urljoin
 
 from .drawn import draw_file, drawing_names
 from .network import Net, NetError
-from .pictures import BearclfError, DataError, PictureError, open_header, open_picture, progress_bar, shown, whole_file
+from .pictures import (BearclfError, DataError, PictureError, open_header, open_picture, progress_bar, shown,
+                              whole_file)
 
 # %% ../nbs/13_sources.ipynb #dcfbb2e7
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Record:
     page:str = ''        # of the photograph, for people
     photographer:str = ''
     licence:str = ''
+    title:str = ''       # of the photograph, if it has one
+    attribution:str = '' # how the photographer wants to be named, if that is said
 
     @property
     def stem(self)->str:
@@ -91,8 +94,9 @@ def _licence_name(short, version=''):
 # %% ../nbs/13_sources.ipynb #9aff1a9c
 def _licence_at(url):
     "The licence whose deed is at `url`; empty for any other page."
-    m = re.search(r'creativecommons\.org/(?:licenses|publicdomain)/([a-z-]+)/(\d\.\d)', url or '')
-    return _licence_name(*m.groups()) if m else ''
+    port = r'(?:/(igo|scotland|[a-z]{2})(?![\w.]))?'
+    m = re.search(r'creativecommons\.org/(?:licenses|publicdomain)/([a-z+-]+)/(\d\.\d)' + port, url or '')
+    return f"{_licence_name(m[1], m[2])} {(m[3] or '').upper()}".strip() if m else ''
 
 # %% ../nbs/13_sources.ipynb #6cd54ded
 def _short(licence):
@@ -307,8 +311,8 @@ def _flickr_record(flickr, p, query):
     sizes = sorted((side(s), p[f'url_{s}']) for s in _FLICKR_SIZES if f'url_{s}' in p)
     url = ([u for side, u in sizes if side <= flickr.side] or [sizes[0][1]])[-1]
     page = f"https://www.flickr.com/photos/{p['owner']}/{p['id']}"
-    return Record(flickr.name, str(p['id']), query, _web(url), page,
-                  _text(p['ownername']), flickr._names.get(str(p['license']), 'unknown'))
+    return Record(flickr.name, str(p['id']), query, _web(url), page, _text(p['ownername']),
+                  flickr._names.get(str(p['license']), 'unknown'), _text(p.get('title')))
 
 # %% ../nbs/13_sources.ipynb #45eec671
 _SECONDS = {'second': 1, 'minute': 60, 'hour': 3600, 'day': 86400}
@@ -327,8 +331,8 @@ class Openverse(_Service):
     """Photographs that Openverse knows of. More often with a key, which is free.
 
     Fields: https://api.openverse.org/v1/#tag/images/operation/images_search (`id`, `url`, `foreign_landing_url`,
-    `creator`, `license`, `license_version`, `width`, `height`, `thumbnail`: up to 600 pixels wide; sensitive results
-    are left out by default). Limits: the headers of each answer, by https://github.com/WordPress/openverse,
+    `title`, `creator`, `license`, `license_version`, `license_url`, `width`, `height`, `thumbnail`: up to 600 pixels
+    wide; sensitive results are left out by default). Limits: the headers of each answer, by https://github.com/WordPress/openverse,
     api/api/utils/throttle.py. 20 results a page, 240 in all (api/api/constants/restricted_features.py there): a
     page whose photographs are there already is not asked for again. Token of a client:
     https://api.openverse.org/v1/#tag/auth/operation/token (OAuth 2, client credentials)."""
@@ -385,8 +389,9 @@ class Openverse(_Service):
     def _record(self, p, query):
         fits = max(p.get('width') or 0, p.get('height') or 0) <= self.side
         url = p['url'] if fits else p.get('thumbnail') or p['url']
+        licence = _licence_at(p.get('license_url')) or _licence_name(p['license'], p.get('license_version') or '')
         return Record(self.name, str(p['id']), query, _web(url), _web(p['foreign_landing_url']),
-                      _text(p.get('creator')), _licence_name(p['license'], p.get('license_version') or ''))
+                      _text(p.get('creator')), licence, _text(p.get('title')))
 
 # %% ../nbs/13_sources.ipynb #769ea4b8
 # What annotations say, as (attribute, value): alive or dead = alive, evidence of presence = organism.
@@ -587,8 +592,9 @@ class Wikimedia(_Service):
 
     Fields: https://www.mediawiki.org/wiki/API:Search (as a generator, with `continue`),
     https://www.mediawiki.org/wiki/API:Imageinfo (`url`, `thumburl`, `width`, `height`, `descriptionurl`),
-    https://www.mediawiki.org/wiki/Extension:CommonsMetadata (`Artist`, `LicenseShortName`, `LicenseUrl`; they may
-    hold HTML), https://www.mediawiki.org/wiki/Help:CirrusSearch (`filetype:bitmap`; `creationdate:2024`, a year, by
+    https://www.mediawiki.org/wiki/Extension:CommonsMetadata (`ObjectName`, `Artist`, `Attribution`,
+    `LicenseShortName`, `LicenseUrl`; they may hold HTML), https://www.mediawiki.org/wiki/Help:CirrusSearch
+    (`filetype:bitmap`; `creationdate:2024`, a year, by
     https://github.com/wikimedia/mediawiki-extensions-CirrusSearch, includes/Query/DateRangeFeature.php). Widths:
     https://www.mediawiki.org/wiki/Common_thumbnail_sizes (all others are refused since 2026). Manners:
     https://www.mediawiki.org/wiki/API:Etiquette (one query after the other)."""
@@ -602,7 +608,7 @@ class Wikimedia(_Service):
     def _info(self, **which):
         "What is asked of `which` pictures."
         info = dict(prop='imageinfo', iiprop='url|size|extmetadata',
-                    iiextmetadatafilter='Artist|LicenseShortName|LicenseUrl')
+                    iiextmetadatafilter='ObjectName|Artist|Attribution|LicenseShortName|LicenseUrl')
         if self.side < SIZES['original']: info['iiurlwidth'] = self._width()
         return dict(action='query', format='json', formatversion=2) | info | which
 
@@ -617,7 +623,8 @@ class Wikimedia(_Service):
         meta = {k: v['value'] for k, v in info['extmetadata'].items()}
         licence = _licence_at(meta.get('LicenseUrl')) or _text(meta['LicenseShortName'])
         return Record(self.name, str(p['pageid']), query, _web(info.get('thumburl') or info['url']),
-                      _web(info['descriptionurl']), _text(meta.get('Artist')), licence)
+                      _web(info['descriptionurl']), _text(meta.get('Artist')), licence,
+                      _text(meta.get('ObjectName')), _text(meta.get('Attribution')))
 
 # %% ../nbs/13_sources.ipynb #207a7007
 def _wikimedia_results(service, query, n):

@@ -76,6 +76,7 @@ class Server(ThreadingHTTPServer):
         self.lacking = set()     # ids of which the services say too little
         self.licence = '4'       # of all photographs, as Flickr's number
         self.licences = {}       # {id: its licence, where it has another: as the service says it}
+        self.attributions = {}   # {id: how its photographer wants to be named, on Commons}
         self.overlap = 0         # how many results of a page come on the next one again
         self.asked, self.sent, self.queries, self.agents = Counter(), Counter(), [], set()
         self.patience = 10**9    # queries that are answered before all others get 429
@@ -209,8 +210,8 @@ class Handler(BaseHTTPRequestHandler):
         if size > 20: return self.send({'detail': 'page_size may not exceed 20 for anonymous requests'}, 401)
         if page*size > 240: return self.send({'detail': 'anonymous requests reach 240 results'}, 401)
         ids, more = s.page(q['q'], page, size)
-        rows = [{'id': i, 'foreign_landing_url': f'https://www.flickr.com/photos/7/{i}', 'creator': 'Ada & Ben', 'license': 'by',
-                 'license_version': '2.0', 'license_url': f'{CC}/by/2.0/', 'width': 1000 if int(i) % 2 else 5000, 'height': 700,
+        def licence(i): return dict(zip(('license', 'license_version', 'license_url'), s.licences.get(i, ('by', '2.0', f'{CC}/by/2.0/'))))
+        rows = [{'id': i, 'foreign_landing_url': f'https://www.flickr.com/photos/7/{i}', 'title': f'Bear {i}', 'creator': 'Ada & Ben', **licence(i), 'width': 1000 if int(i) % 2 else 5000, 'height': 700,
                  'url': self.link(i, 'o'), 'thumbnail': self.link(i, 'thumb')} for i in ids]
         for r in rows:
             if r['id'] in s.lacking: del r['url'], r['thumbnail']
@@ -266,12 +267,16 @@ class Handler(BaseHTTPRequestHandler):
             word, _, year = q['gsrsearch'].removesuffix(' filetype:bitmap').partition(' creationdate:')
             ids, more = s.page(word, offset//size + 1, size, lambda i: not year or s.years.get(i, 2024) == int(year))
         if not ids: return self.send({'batchcomplete': True})
-        meta = {'Artist': {'value': '<a href="//commons.wikimedia.org/wiki/User:Ada">Ada &amp; Ben</a>', 'source': 'x'},
-                'LicenseShortName': {'value': 'CC BY 2.0'}, 'LicenseUrl': {'value': f'{CC}/by/2.0'}}
+        def meta(i):
+            short, url = s.licences.get(i, ('CC BY 2.0', f'{CC}/by/2.0'))
+            meta = {'Artist': '<a href="//commons.wikimedia.org/wiki/User:Ada">Ada &amp; Ben</a>', 'LicenseShortName': short, 'ObjectName': f'Bear {i}'}
+            if url: meta['LicenseUrl'] = url
+            if i in s.attributions: meta['Attribution'] = s.attributions[i]
+            return {k: {'value': v, 'source': 'x'} for k, v in meta.items() if k in q['iiextmetadatafilter'].split('|')}
         def sides(i): return dict(zip(('width', 'height'), s.shapes.get(i, (4000, 3000))))
         pages = [{'pageid': int(i), 'ns': 6, 'title': f'File:{i}.jpg', 'index': k, 'imageinfo': [{**sides(i),
                   'url': self.link(i, 'o'), 'thumburl': self.link(i, q.get('iiurlwidth', 'o')),
-                  'descriptionurl': f'https://commons.wikimedia.org/wiki/File:{i}.jpg', 'extmetadata': meta}]} for k, i in enumerate(ids)]
+                  'descriptionurl': f'https://commons.wikimedia.org/wiki/File:{i}.jpg', 'extmetadata': meta(i)}]} for k, i in enumerate(ids)]
         for p in pages:
             if str(p['pageid']) in s.lacking: del p['imageinfo']
         follows = {'continue': {'gsroffset': offset + size, 'continue': 'gsroffset||'}} if more else {}

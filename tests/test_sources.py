@@ -1,14 +1,15 @@
 "Photo services, against a server that speaks their protocols."
-import gzip, re, time, types
+import csv, gzip, re, time, types
 
 import pytest, requests
 from flickrapi import FlickrAPI
 
 from bearclf import network, sources
 from bearclf.download import download
+from bearclf.manifest import write_credits
 from bearclf.pictures import DataError, PictureError
 from bearclf.sources import Flickr, INaturalist, INaturalistOpenData, Openverse, Wikimedia
-from server import BASES, hasty, is_whole, net, rows, service
+from server import BASES, CODES, hasty, is_whole, net, rows, service
 
 @pytest.mark.parametrize('kind', BASES)
 def test_each_service(server, tmp_path, kind):
@@ -181,6 +182,41 @@ def test_other_services_are_asked_for_licences(server):
     list(service(server, INaturalist, licence=['by', 'cc0', 'pdm']).search('grizzly', 1))
     assert server.queries[-1][1]['photo_license'] == 'cc-by,cc0'
     for kind in (Openverse, INaturalist, Wikimedia): assert list(service(server, kind, licence='by-nc').search('grizzly', 5)) == []
+
+CC = 'https://creativecommons.org'
+@pytest.mark.parametrize('kind, said', [
+    (Flickr, {i: (name, name) for i, name in {'0': 'All Rights Reserved', '1': 'CC BY-NC-SA 2.0', '2': 'CC BY-NC 2.0', '3': 'CC BY-NC-ND 2.0', '4': 'CC BY 2.0',
+        '5': 'CC BY-SA 2.0', '7': 'No known copyright restrictions', '8': 'United States Government Work', '9': 'CC0 1.0', '10': 'Public Domain Mark 1.0',
+        '11': 'CC BY 4.0'}.items()}),
+    (Openverse, {('by-sa', '3.0', f'{CC}/licenses/by-sa/3.0/de/'): 'CC BY-SA 3.0 DE', ('by-nc-nd', '2.5', None): 'CC BY-NC-ND 2.5',
+        ('cc0', '1.0', f'{CC}/publicdomain/zero/1.0/'): 'CC0 1.0', ('pdm', '1.0', f'{CC}/publicdomain/mark/1.0/'): 'Public Domain Mark 1.0',
+        ('by-nd', '4.0', ''): 'CC BY-ND 4.0'}),
+    (INaturalist, dict(zip(CODES.split('|'), ['CC0 1.0', 'CC BY 4.0', 'CC BY-SA 4.0', 'CC BY-NC 4.0', 'CC BY-ND 4.0', 'CC BY-NC-SA 4.0', 'CC BY-NC-ND 4.0']))
+        | {'pd': 'Public domain', 'gfdl': 'GFDL', None: 'All rights reserved'}),
+    (Wikimedia, {('CC BY-SA 3.0 de', f'{CC}/licenses/by-sa/3.0/de/deed.en'): 'CC BY-SA 3.0 DE', ('CC BY 3.0 igo', f'{CC}/licenses/by/3.0/igo/'): 'CC BY 3.0 IGO',
+        ('Public domain', ''): 'Public domain', ('GFDL', 'https://www.gnu.org/copyleft/fdl.html'): 'GFDL', ('CC0', f'{CC}/publicdomain/zero/1.0/deed.en'): 'CC0 1.0',
+        ('CC BY-SA 4.0', f'{CC}/licenses/by-sa/4.0'): 'CC BY-SA 4.0', ('FAL', 'http://artlibre.org/licence/lal/en'): 'FAL'})])
+def test_every_licence_as_it_is(server, tmp_path, kind, said):
+    server.n = len(said)
+    ids = server.ids('grizzly')
+    server.licences = dict(zip(ids, said))
+    server.photos = {i: [code] for i, code in server.licences.items()} if kind is INaturalist else {}
+    names = {i: name[0] if isinstance(name, tuple) else name for i, name in zip(ids, said.values())}
+    assert {r.id: r.licence for r in service(server, kind, licence='any').search('grizzly', 99)} == names
+    free = {i for i, name in names.items() if re.match('CC|Public', name) and server.licences[i] != 'pd'} # which iNaturalist can't be asked for
+    assert {r.id for r in service(server, kind).search('grizzly', 99)} == free
+    res = download('grizzly', n=99, source=service(server, kind, licence='any'), dest=tmp_path/'images', check=False)
+    page = write_credits(tmp_path/'images')
+    with open(tmp_path/'images'/'credits.csv', encoding='utf-8', newline='') as f: table = {r['id']: r for r in csv.DictReader(f)}
+    assert res.words[0].new == len(said) and {i: r['licence'] for i, r in table.items()} == names
+    for i, r in table.items():
+        assert r['licence_page'] == deed(names[i]) and r['title'] == ('' if kind is INaturalist else f'Bear {i}') and (tmp_path/'images'/r['file']).is_file()
+        if r['licence_page']: assert f'<a href="{r["licence_page"]}">{names[i]}</a>' in page.read_text()
+
+def deed(name):
+    m = re.match(r'CC (BY\S*) (\d.\d) ?(\w*)$', name)
+    if m: return f'{CC}/licenses/{m[1].lower()}/{m[2]}/' + (f'{m[3].lower()}/' if m[3] else '')
+    return {'CC0 1.0': f'{CC}/publicdomain/zero/1.0/', 'Public Domain Mark 1.0': f'{CC}/publicdomain/mark/1.0/', 'GFDL': 'https://www.gnu.org/licenses/fdl.html'}.get(name, '')
 
 def test_flickr_says_what_its_codes_mean(server, tmp_path):
     assert 'key' in download('grizzly', source=service(server, Flickr, key='bad'), dest=tmp_path/'images').trouble
