@@ -146,6 +146,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             time.sleep(s.latency)
             if path.startswith('/photo/') and host in s.refusing: return self.busy(b'')
+            if path.endswith('unavailable_l.png'): return self.placeholder(b'')
             if path.startswith(('/photo/', '/photos/')): return self.photo(path.split('/')[-1].split('.')[0], path)
             s.queries.append((path, q))
             if s.api_faults and (fault := s.api_faults.pop(0)) is not None:
@@ -331,6 +332,8 @@ class Handler(BaseHTTPRequestHandler):
     def bomb(self, body): self.send(gzip.compress(bytes(10**7)), Content_Encoding='gzip')
     def no_json(self, body): self.send(b'<html>Down for maintenance')
     def a_list(self, body): self.send([1])
+    def placeholder(self, body): self.send(picture('3', 120, 'PNG'), type='image/png') # that the photograph is gone, at its own address
+    def to_placeholder(self, body): self.redirect(f'{self.server.url}/photo/en-us/photo_unavailable_l.png')
     def html(self, body): self.send(b'<!doctype html><title>Sorry</title>', type='image/jpeg')
     def empty(self, body): self.send(b'', type='image/jpeg')
     def half_a_picture(self, body): self.send(body[:len(body)//2], type='image/jpeg')

@@ -16,6 +16,18 @@ def test_the_suffix_is_that_of_the_content(server, tmp_path):
     download('grizzly', n=2, source=service(server), dest=tmp_path/'images', check=False)
     assert [f.suffix for f in is_whole(tmp_path/'images')] == ['.png', '.jpg']
 
+def test_what_stands_in_the_place_of_photographs(server, tmp_path):
+    dest, ids = tmp_path/'images', server.ids('grizzly')
+    server.n, server.faults = 30, {i: ['to-placeholder'] for i in ids[:2]} | {i: ['placeholder'] for i in ids[2:6]}
+    res = download('grizzly', n=20, source=service(server), dest=dest)
+    said = dict(res.words[0].refused)
+    assert said.pop('Its server says by its address that the picture is not available.') == 2
+    assert said == {'It is the very same file as another photograph, as a notice in its place would be.': 3}
+    [aside] = picture_files(tmp_path/'images_set_aside')                                      # the first that came so
+    assert aside.suffix == '.png' and all(f.suffix == '.jpg' for f in picture_files(dest)) and len(picture_files(dest)) == 19
+    assert [r['why'] for r in rows(dest) if 'why' in r] == ['the same file came for several photographs: a notice in their place']
+    assert download('grizzly', n=20, source=service(server), dest=dest).words[0].new == 0
+
 # the disk
 
 def test_a_full_disk(server, tmp_path, monkeypatch):
