@@ -314,3 +314,15 @@ def test_ctrl_c_leaves_what_is_there(tmp_path):
         assert (res.words[0].new, res.words[0].there) == (100 - len(files), len(files)) and max(server.asked.values()) == 1
         assert len(is_whole(tmp_path/'images')) == 100
         server.shutdown()
+
+def test_inaturalist_by_the_command(command, server):
+    server.days = dict.fromkeys(server.ids('grizzly')[3:], '2019-01-01')
+    where = ['--source', 'inaturalist', '--place', 'Alaska, US', '--since', '2020-01-01', '--until', '2025-01-01']
+    code, out, err = command('download', 'grizzly', '-n', 12, *where)
+    assert code == 0 and '3 of the 12 wanted' in out and 'commercial purposes' in out and len(is_whole(Path('images'))) == 3
+    asked = len(server.queries)
+    for wrong, told in ((['--source', 'inaturalist', '--since', 'May'], 'since is'), (['--place', 'Alaska'], 'leave it out'), (['--source', 'wikimedia', '--tables', '.'], 'leave it out'),
+                        (['--source', 'inaturalist-open-data'], 'needs its tables'), (['--source', 'inaturalist-open-data', '--tables', '.'], 'has no taxa.csv.gz')):
+        code, out, err = command('download', 'grizzly', *wrong)
+        assert code == 2 and told in err and len(err.splitlines()) == 1 and out == ''
+    assert len(server.queries) == asked
