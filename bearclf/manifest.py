@@ -25,7 +25,7 @@ CREDITS = 'credits.html'     # the page of its photographers, likewise
 CREDITS_CSV = 'credits.csv'  # the same as a table
 
 # What services want to be said wherever their photographs go: {source: notice}
-# https://www.flickr.com/help/terms/api (1.a), https://www.inaturalist.org/pages/terms, both as of July 2026
+# https://www.flickr.com/help/terms/api and https://www.inaturalist.org/pages/terms, as quoted in 2025 and 2026
 NOTICES = {'flickr': 'This product uses the Flickr API but is not endorsed or certified by SmugMug, Inc.',
            'inaturalist': 'iNaturalist does not allow that models are trained on its photographs for commercial '
                           'purposes, whatever their licences say.'}

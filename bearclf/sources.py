@@ -410,10 +410,15 @@ def _inaturalist_licence(code):
     other = {'c': 'All rights reserved', 'pd': 'Public domain', 'gfdl': 'GFDL'}
     return other.get(code) or _licence_name(code.removeprefix('cc-'), '1.0' if code == 'cc0' else '4.0')
 
-def _day(day, name):
-    "`day` as the services write it. `DataError` if it is none."
-    try: return day and date.fromisoformat(day).isoformat()
-    except ValueError: raise DataError(f'{name} is {shown(day)!r}; give a day such as 2024-05-31.') from None
+def _days(since, until):
+    "The first and the last day as iNaturalist writes them, or `None`. `DataError` for what is none."
+    days = []
+    for name, day in (('since', since), ('until', until)):
+        try: days.append(date.fromisoformat(day).isoformat() if day else None)
+        except (ValueError, TypeError):
+            raise DataError(f'{name} is {shown(day)!r}; give a day such as 2024-05-31.') from None
+    if all(days) and days[0] > days[1]: raise DataError(f'since, {days[0]}, is later than until, {days[1]}.')
+    return days
 
 # %% ../nbs/13_sources.ipynb #c1e6213e
 class INaturalist(_Service):
@@ -426,8 +431,8 @@ class INaturalist(_Service):
     lib/controllers/v1/observations_controller.js (one annotation a query; one photograph with the licence will do).
     Annotations: https://help.inaturalist.org/en/support/solutions/articles/151000191830 (their ids are the API's
     controlled_terms). Sizes: https://github.com/inaturalist/inaturalist-open-data (small 240, medium 500, large 1024,
-    original 2048 pixels). Limits: https://www.inaturalist.org/pages/api+recommended+practices, as of July 2026 (a query
-    a second; "over 5 GB of media per hour or 24 GB of media per day may result in a permanent block")."""
+    original 2048 pixels). Limits: https://www.inaturalist.org/pages/api+recommended+practices, as quoted in July 2026
+    (a query a second; "over 5 GB of media per hour or 24 GB of media per day may result in a permanent block")."""
     name, title, base = 'inaturalist', 'iNaturalist', 'https://api.inaturalist.org/v1/'
     limits = (5_000_000_000, 3600, 'an hour'), (24_000_000_000, 86400, 'a day')
 
@@ -438,7 +443,7 @@ class INaturalist(_Service):
         **kwargs # licence, size, base, net, interval
     ):
         super().__init__(**kwargs)
-        self.place, self.days = place, dict(d1=_day(since, 'since'), d2=_day(until, 'until'))
+        self.place, self.days = place, dict(zip(('d1', 'd2'), _days(since, until)))
 
     def _results(self, query, n, start):
         if not (params := _inaturalist_params(self, query)): return
@@ -543,8 +548,8 @@ class INaturalistOpenData(_Service):
     """Research-grade photographs with an open licence on iNaturalist, by the tables of its bucket. No key, no limit.
 
     Columns: https://github.com/inaturalist/inaturalist-open-data/tree/main/Metadata (values between tabs, without
-    quotes; `ancestry` is ids between slashes). A search reads all four tables, which takes minutes. `DataError` where
-    one is missing or damaged."""
+    quotes; `ancestry` is ids between slashes). A search reads all four tables. `DataError` where one is missing or
+    damaged."""
     name, title, base = 'inaturalist', 'iNaturalist Open Data', _BUCKET
 
     def __init__(self,
@@ -554,7 +559,7 @@ class INaturalistOpenData(_Service):
         **kwargs # licence, size, base, net, interval
     ):
         super().__init__(**kwargs)
-        self.tables, self.since, self.until = Path(tables), _day(since, 'since') or '', _day(until, 'until') or '9'
+        self.tables, (self.since, self.until) = Path(tables), _days(since, until)
         for name in ('taxa', 'observations', 'observers', 'photos'): _table_file(tables, name)
 
     def _taxa(self, query):
@@ -567,7 +572,7 @@ class INaturalistOpenData(_Service):
     def _observations(self, taxa):
         rows = _table_rows(self.tables, 'observations', 'observation_uuid', 'taxon_id', 'quality_grade', 'observed_on')
         return {id for id, taxon, grade, day in rows
-                if taxon in taxa and grade == 'research' and self.since <= day <= self.until}
+                if taxon in taxa and grade == 'research' and (self.since or '') <= day <= (self.until or '9')}
 
     def _results(self, query, n, start):
         observations, columns = self._observations(self._taxa(query)), ('photo_id', 'extension', 'license', 'position')
@@ -719,8 +724,8 @@ def _askable(name, which):
     "`which`, if the source `name` can be asked for all of it. `DataError` if not, or for open data without its tables."
     for k in which:
         if k not in _WHICH.get(name, ()):
-            able = ' and '.join(s for s in _WHICH if k in _WHICH[s])
-            raise DataError(f'{k} is for the source {able}, and this one is {name or "not named"}; leave it out.')
+            able = ' or '.join(s for s in _WHICH if k in _WHICH[s]) or 'that knows it, which is none'
+            raise DataError(f'{k} is for the source {able}; name that one, or leave it out.')
     if name == 'inaturalist-open-data' and 'tables' not in which:
         raise DataError('The source inaturalist-open-data needs its tables; give the folder where taxa, observations, '
                         f'observers and photos lie, each .csv.gz, from {_BUCKET}')

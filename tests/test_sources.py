@@ -301,6 +301,7 @@ def test_place_and_days(server, tmp_path):
         res = download('grizzly', source=service(server, INaturalist, place=place), dest=tmp_path/'images')
         assert told in res.trouble and '\n' not in res.trouble
     with pytest.raises(DataError, match='until is .yesterday'): service(server, INaturalist, until='yesterday')
+    with pytest.raises(DataError, match='later than'): INaturalistOpenData(tmp_path, since='2024-02-01', until='2024-01-31')
 
 def test_no_more_than_it_gives_in_an_hour(server, tmp_path):
     server.n, source = 100, service(server, INaturalist)
