@@ -459,9 +459,9 @@ Services like to know whom to write to: give your address as --contact, as BEARC
 or in ~/.config/bearclf/config.ini: [bearclf], contact = ...
 
 sources:
-  flickr       needs a key, which Flickr gives to members of Flickr Pro (the other sources need
-               none): https://www.flickr.com/services/apps/create/; as --key, as FLICKR_KEY, or
-               in ~/.config/bearclf/config.ini: [flickr], key = ...
+  flickr       needs a key (the other sources need none); new ones are for members of Flickr Pro
+               only, as is reported since 2025: https://www.flickr.com/services/apps/create/; as
+               --key, as FLICKR_KEY, or in ~/.config/bearclf/config.ini: [flickr], key = ...
   wikimedia    Wikimedia Commons
   openverse    an index of Creative Commons photographs; 240 for one word, in all 4,000 a day,
                or more with a key, free: https://api.openverse.org/v1/ (its client_id is the key,
@@ -498,8 +498,8 @@ def _download_args(commands):
     p.add_argument('--despite-noai', action='store_true',
                    help='take photographs too whose servers ask that no network learns from them')
     p.add_argument('--place', metavar='PLACE', help='for inaturalist: seen there, such as "Alaska, US"')
-    p.add_argument('--since', metavar='DAY', help='for inaturalist: seen on that day or later, such as 2024-05-31')
-    p.add_argument('--until', metavar='DAY', help='for inaturalist: seen on that day or before')
+    p.add_argument('--since', metavar='DAY', help='for inaturalist and its open data: seen on that day or later, such as 2024-05-31')
+    p.add_argument('--until', metavar='DAY', help='for inaturalist and its open data: seen on that day or before')
     p.add_argument('--tables', metavar='FOLDER', help='for inaturalist-open-data: where its tables lie')
 
 # %% ../nbs/34_cli.ipynb #a4ad251d

@@ -748,10 +748,9 @@ def open_source(
     which = _askable(name, {k: v for k, v in which.items() if v})
     flickrs = flickr_key(key) if name in (None, 'flickr') else None
     if name == 'flickr' and not flickrs:
-        raise DataError('Flickr needs a key, which it gives to members of Flickr Pro on '
-                        'https://www.flickr.com/services/apps/create/: set FLICKR_KEY (or give --key, or write it to '
-                        f'{_config_file()} under [flickr]); '
-                        'the sources wikimedia, openverse and inaturalist need none.')
+        raise DataError('Flickr needs a key; new ones are for members of Flickr Pro only, as is reported since 2025 '
+                        '(https://www.flickr.com/services/apps/create/). Set FLICKR_KEY, give --key, or write it to '
+                        f'{_config_file()} under [flickr]; the sources wikimedia, openverse and inaturalist need none.')
     asked = dict(licence=licence, size=size, net=Net(contact=contact_address(contact), despite_noai=despite_noai))
     if flickrs: return Flickr(flickrs, **asked)
     if name == 'openverse': return Openverse(*openverse_keys(key, secret) or (), **asked)
