@@ -433,7 +433,9 @@ def download_photographs(args):
     "Fetch photographs for search words; 1 if a word found nothing, or something was refused or set aside."
     from bearclf.download import download
     from bearclf.sources import open_source
-    source = open_source(args.source, args.license, args.size, args.key, args.secret, args.contact, args.despite_noai)
+    which = dict(place=args.place, since=args.since, until=args.until, tables=args.tables)
+    source = open_source(args.source, args.license, args.size, args.key, args.secret, args.contact, args.despite_noai,
+                         **which)
     if not args.source:
         why = '' if source.name == 'flickr' else ', as there is no key for Flickr'
         print(f'bearclf: from {source.title}{why}; --source chooses another.', file=sys.stderr)
@@ -457,14 +459,19 @@ Services like to know whom to write to: give your address as --contact, as BEARC
 or in ~/.config/bearclf/config.ini: [bearclf], contact = ...
 
 sources:
-  flickr       needs a key, free: https://www.flickr.com/services/apps/create/; as --key and
-               --secret, as FLICKR_KEY and FLICKR_SECRET, or in ~/.config/bearclf/config.ini:
-               [flickr], key = ..., secret = ...
+  flickr       needs a key, which Flickr gives to members of Flickr Pro (the other sources need
+               none): https://www.flickr.com/services/apps/create/; as --key, as FLICKR_KEY, or
+               in ~/.config/bearclf/config.ini: [flickr], key = ...
   wikimedia    Wikimedia Commons
   openverse    an index of Creative Commons photographs; 240 for one word, in all 4,000 a day,
                or more with a key, free: https://api.openverse.org/v1/ (its client_id is the key,
                client_secret the secret; OPENVERSE_KEY, OPENVERSE_SECRET, [openverse])
-  inaturalist  living things by exact name: "Ursus americanus", "American black bear"
+  inaturalist  living things by exact name: "Ursus americanus", "American black bear"; those
+               marked as alive first; not for commercial training; 5 GB an hour, 24 GB a day
+  inaturalist-open-data
+               the same in thousands, by scientific name, from its tables: --tables FOLDER with
+               taxa, observations, observers and photos, each .csv.gz, from
+               https://inaturalist-open-data.s3.amazonaws.com/
 licences: cc (all of Creative Commons and public domain), any, or names:
   cc0 pdm by by-sa by-nc by-nd by-nc-sa by-nc-nd"""
 
@@ -474,7 +481,8 @@ def _download_args(commands):
                  'fetch photographs for search words from a photo service',
                  'bearclf download "black bear" grizzly "teddy bear" -n 100', _DOWNLOAD_NOTES)
     p.usage = ('%(prog)s WORD [WORD ...] [-n N] [--source NAME] [--dest DEST]\n'
-               '       [--license NAME [NAME ...]] [--size SIZE] [--key KEY --secret SECRET]\n'
+               '       [--license NAME [NAME ...]] [--size SIZE] [--key KEY] [--secret SECRET]\n'
+               '       [--place PLACE] [--since DAY] [--until DAY] [--tables FOLDER]\n'
                '       [--contact ADDRESS] [--despite-noai]')
     p.add_argument('words', nargs='+', metavar='WORD', help='a search word; quote it if it has spaces')
     p.add_argument('-n', type=int, default=170, metavar='N',
@@ -485,10 +493,14 @@ def _download_args(commands):
     p.add_argument('--size', default='large', metavar='SIZE',
                    help='small (320 pixels at most), medium (640), large (1024) or original (default: %(default)s)')
     p.add_argument('--key', metavar='KEY', help='for Flickr or Openverse')
-    p.add_argument('--secret', metavar='SECRET', help='that belongs to the key')
+    p.add_argument('--secret', metavar='SECRET', help='that belongs to the key for Openverse')
     p.add_argument('--contact', metavar='ADDRESS', help='your e-mail address or page, so that a service can write to you')
     p.add_argument('--despite-noai', action='store_true',
                    help='take photographs too whose servers ask that no network learns from them')
+    p.add_argument('--place', metavar='PLACE', help='for inaturalist: seen there, such as "Alaska, US"')
+    p.add_argument('--since', metavar='DAY', help='for inaturalist: seen on that day or later, such as 2024-05-31')
+    p.add_argument('--until', metavar='DAY', help='for inaturalist: seen on that day or before')
+    p.add_argument('--tables', metavar='FOLDER', help='for inaturalist-open-data: where its tables lie')
 
 # %% ../nbs/34_cli.ipynb #a4ad251d
 def credits_page(args):

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from .checks import Report, verify
 from .labels import label_name
-from .manifest import Manifest, aside_of, listed_files, move_recorded
+from .manifest import NOTICES, Manifest, aside_of, listed_files, move_recorded
 from .network import PER_HOST
 from .pictures import (BearclfError, DataError, PictureError, folder_entries, is_picture, picture_size,
                               progress_bar, sha256, shown)
@@ -85,6 +85,7 @@ class Downloaded:
     trouble:str = ''                # what ended it early
     hint:str = ''                   # what to do better next time
     report:Report|None = None       # of `verify`
+    notice:str = ''                 # what the source wants to be said
 
     @property
     def ok(self)->bool:
@@ -106,6 +107,7 @@ class Downloaded:
         for r in rows: yield '  '.join([r[0].ljust(wide[0]), *(c.rjust(w) for c, w in zip(r[1:5], wide[1:])), r[5]])
         yield from _notes(self.words, self.trouble)
         yield from self._found()
+        if self.notice: yield self.notice
         if self.hint: yield self.hint
 
     def __str__(self): return '\n'.join([*self.lines(), *([self.trouble] if self.trouble else [])])
@@ -115,7 +117,8 @@ class Downloaded:
     def _repr_html_(self):
         cells = (''.join(f'<td>{html.escape(c)}</td>' for c in r) for r in _table(self.words, self.path))
         rows = ''.join(f'<tr>{r}</tr>' for r in cells)
-        notes = ''.join(f'<p>{html.escape(n)}</p>' for n in [*_notes(self.words, self.trouble), self.hint, self.trouble] if n)
+        notes = [*_notes(self.words, self.trouble), self.notice, self.hint, self.trouble]
+        notes = ''.join(f'<p>{html.escape(n)}</p>' for n in notes if n)
         found = '<br>'.join(map(html.escape, self._found()))
         return f'<p>From {html.escape(self.source)}:</p><table>{rows}</table>{notes}{found}'
 
@@ -150,7 +153,8 @@ def _row(record, file, folder):
     "The line of the manifest for a photograph that has arrived in `file`."
     known = {k: getattr(record, k) for k in ('source', 'id', 'page', 'url', 'photographer', 'licence', 'query')}
     now = datetime.now(timezone.utc).isoformat(timespec='seconds')
-    return dict(file=f'{folder}/{file.name}', **known, sha256=sha256(file), size=picture_size(file), time=now)
+    return dict(file=f'{folder}/{file.name}', **known, sha256=sha256(file), size=picture_size(file),
+                bytes=file.stat().st_size, time=now)
 
 # %% ../nbs/14_download.ipynb #8c93bbff
 def _count(word, dest, file):
@@ -208,6 +212,14 @@ class _Arrivals:
         for f in wait(self.busy).done:
             with suppress(BearclfError): self.settle([f])
 
+# %% ../nbs/14_download.ipynb #07f5c42e
+def _check_limits(source, manifest):
+    "`SourceError` if as much came from `source` as it gives for now."
+    for most, seconds, words in getattr(source, 'limits', ()):
+        if manifest.received(source.name, seconds) >= most:
+            raise SourceError(f'{source.title} gives no more than {most/1e9:g} GB {words}, and so much has come; '
+                              'what is there stays, and the same command goes on later.')
+
 # %% ../nbs/14_download.ipynb #732c9f2e
 def _fetch_word(source, word, dest, manifest, pool, again):
     "Fetch the photographs of a search word, entering each into `word` and `manifest`; `again` counts what came twice."
@@ -223,6 +235,7 @@ def _fetch_word(source, word, dest, manifest, pool, again):
                 word.found += 1
                 try:
                     if not _is_there(record, word, dest, manifest, lying):
+                        _check_limits(source, manifest)
                         coming.await_(pool.submit(source.fetch, record, folder), record)
                 except PictureError as e: word.refuse(record, e)
                 while coming.busy and (len(coming.busy) >= 2*PER_HOST or word.kept + len(coming.busy) >= n):
@@ -262,11 +275,12 @@ def download(
     dest:str|Path='images', # the folder for the set, made where there is none
     licence:str|Iterable[str]='cc', # 'cc': Creative Commons and the public domain; 'any'; or names such as 'by', 'cc0'
     size:str='large', # 'small' (320 pixels, at most), 'medium' (640), 'large' (1024) or 'original'
-    key:str=None, # Flickr's or Openverse's; if None, see `flickr_keys` and `openverse_keys`
-    secret:str=None, # that belongs to the key
+    key:str=None, # Flickr's or Openverse's; if None, see `flickr_key` and `openverse_keys`
+    secret:str=None, # that belongs to Openverse's key
     check:bool=True, # `verify` the set at the end?
     contact:str=None, # whom the service may write to; if None, see `contact_address`
-    despite_noai:bool=False # take photographs too whose servers ask that no network learns from them?
+    despite_noai:bool=False, # take photographs too whose servers ask that no network learns from them?
+    **which # of iNaturalist: `place`, `since`, `until`, `tables`, as `open_source` takes them
 )->Downloaded: # print it, or show it in a notebook
     """Fetch photographs to a folder for each search word, with a line in the manifest for each; goes on where it was
     stopped. `DataError` for a wrong argument, or if nothing can be written; trouble with the source ends the download
@@ -274,9 +288,9 @@ def download(
     folders = _folders([queries] if isinstance(queries, str) else list(queries))
     if n < 1: raise DataError(f'n is {n}; ask for at least one photograph.')
     if source is None or isinstance(source, str):
-        source = open_source(source, licence, size, key, secret, contact, despite_noai)
+        source = open_source(source, licence, size, key, secret, contact, despite_noai, **which)
     dest = Path(dest)
-    res = Downloaded(dest, getattr(source, 'title', source.name))
+    res = Downloaded(dest, getattr(source, 'title', source.name), notice=NOTICES.get(source.name, ''))
     again = Counter()
     with Manifest(dest) as manifest, ThreadPoolExecutor(PER_HOST) as pool:
         res.hint = _hint(source, manifest)

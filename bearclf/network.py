@@ -134,8 +134,8 @@ _AT_FIRST = 2 # requests at the same time
 _IN_A_ROW = 3 # refusals, until an owner is left alone
 # {owner: (requests at the same time, bytes a second)}
 _RULES = {
-    # https://wikitech.wikimedia.org/wiki/Robot_policy (April 2025), over ten seconds; thumb.wikimedia.org came in August
-    # 2026, by https://phabricator.wikimedia.org/T427465
+    # https://wikitech.wikimedia.org/wiki/Robot_policy (April 2025), over ten seconds; thumb.wikimedia.org came in
+    # August 2026, by https://phabricator.wikimedia.org/T427465
     'wikimedia.org': (2, 25e6/8),
     'staticflickr.com': (2, math.inf), # no published rule; blocks by https://github.com/mikf/gallery-dl/issues/8297
 }

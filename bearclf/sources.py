@@ -4,20 +4,23 @@
 
 # %% auto #0
 __all__ = ['LICENCES', 'SIZES', 'SOURCES', 'Record', 'SourceError', 'NothingFound', 'Source', 'Drawn', 'Flickr', 'Openverse',
-           'INaturalist', 'Wikimedia', 'flickr_keys', 'openverse_keys', 'contact_address', 'open_source']
+           'INaturalist', 'INaturalistOpenData', 'Wikimedia', 'flickr_key', 'openverse_keys', 'contact_address',
+           'open_source']
 
 # %% ../nbs/13_sources.ipynb #cbef3308
-import functools, html, io, json, os, re, time
+import functools, gzip, html, io, json, os, re, time, zlib
 from collections.abc import Iterable, Iterator
 from configparser import ConfigParser, Error as ConfigError
 from dataclasses import dataclass
+from datetime import date
+from operator import itemgetter
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urljoin
 
 from .drawn import draw_file, drawing_names
 from .network import Net, NetError
-from .pictures import BearclfError, DataError, PictureError, open_header, open_picture, shown, whole_file
+from .pictures import BearclfError, DataError, PictureError, open_header, open_picture, progress_bar, shown, whole_file
 
 # %% ../nbs/13_sources.ipynb #dcfbb2e7
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Source(Protocol):
     "Gives records for a search word, and the file of a record."
     name:str
     note:str = ''     # what there is to say of the last search
+    limits:tuple = () # (bytes of files, seconds in which it gives no more than these, those seconds in words), ...
     def search(self, query:str, n:int, start:int=0)->Iterator[Record]:
         """At most `n` records; as many as `start` are there already, so about as many of the first may be left out.
         `SourceError` if it can't be asked, `NothingFound` if `query` can mean nothing to it."""
@@ -174,7 +178,7 @@ def _refuse_blank(im):
 # %% ../nbs/13_sources.ipynb #75fad0d1
 class _Service(_Asked):
     "What the sources below share beyond that: licences, and the fetching of files."
-    note = ''
+    note, limits = '', ()
 
     def __init__(self,
         licence:str|Iterable[str]='cc', # 'cc', 'any', or names of `LICENCES`
@@ -223,12 +227,19 @@ _FLICKR_SIZES = ('t', 's', 'n', 'm', 'z', 'c', 'l', 'h', 'k', 'o') # all but the
 # What `stat: fail` means by its codes: those that may pass, and the others.
 _FLICKR_LATER = {10: 'says that its search is out of order', 105: 'says that it is out of order'}
 _FLICKR_WRONG = {3: 'says that the search is empty', 18: 'does not understand the search',
-                 96: 'does not accept this secret: look at FLICKR_SECRET, or --secret',
-                 100: 'does not know this key: look at FLICKR_KEY, or --key'}
+                 100: 'does not know this key, or no longer: look at FLICKR_KEY, or --key'}
+
+# %% ../nbs/13_sources.ipynb #7c14af90
+class _PlainKey:
+    "What flickrapi asks by, in place of what would sign: with the plain key, by our network."
+    def __init__(self, key, net): self.key, self.net = key, net
+
+    def do_request(self, url, params=None, timeout=None):
+        return self.net.query(url, {**params, 'api_key': self.key}).content # with the timeouts of all others
 
 # %% ../nbs/13_sources.ipynb #db9a4ec0
 class Flickr(_Service):
-    """Photographs on Flickr. Needs a key and its secret, free for non-commercial use.
+    """Photographs on Flickr. Needs a key, which Flickr gives to members of Flickr Pro.
 
     Fields: https://www.flickr.com/services/api/flickr.photos.search.html (`owner`, `id`; by `extras` `license`,
     `owner_name`, `url_*` with `width_*` and `height_*`; `url_h` and `url_k` are not on its list, and may not come),
@@ -239,13 +250,12 @@ class Flickr(_Service):
 
     def __init__(self,
         key:str, # from https://www.flickr.com/services/apps/create/
-        secret:str, # that came with it
         **kwargs # licence, size, base, net, interval
     ):
         from flickrapi import FlickrAPI
         super().__init__(**kwargs)
-        self.api = FlickrAPI(key, secret, format='parsed-json', store_token=False)
-        self.api.REST_URL, self.api.flickr_oauth.session = self.base, self.net
+        self.api = FlickrAPI(key, '', format='parsed-json', store_token=False)
+        self.api.REST_URL, self.api.flickr_oauth = self.base, _PlainKey(key, self.net)
 
     def _call(self, method, **params):
         "The answer to a method of Flickr's."
@@ -256,10 +266,7 @@ class Flickr(_Service):
             except FlickrError as e:
                 if not left or e.code not in _FLICKR_LATER: raise self._refusal(e) from None
                 time.sleep(self.net.backoff)
-            except NetError as e:
-                if '401' not in str(e): raise self._fail(e) from None
-                raise SourceError('Flickr does not accept this key and its secret: '
-                                  'look at FLICKR_KEY and FLICKR_SECRET.') from None
+            except NetError as e: raise self._fail(e) from None
             except (ValueError, KeyError, AttributeError, TypeError):
                 raise self._fail('sent an answer that is not in its format') from None
 
@@ -373,7 +380,7 @@ class Openverse(_Service):
             answer = self._get('images/', q=query, page=page, page_size=20, **licence)
             yield from self._list(answer, 'results')
             if page >= (answer.get('page_count') or 0): return
-        self.note = 'Openverse gives no more than 240 for one search; narrow it by more words, or ask for other licences'
+        self.note = 'Openverse gives no more than 240 for one search; narrow it by more words, or by --license'
 
     def _record(self, p, query):
         fits = max(p.get('width') or 0, p.get('height') or 0) <= self.side
@@ -381,46 +388,198 @@ class Openverse(_Service):
         return Record(self.name, str(p['id']), query, _web(url), _web(p['foreign_landing_url']),
                       _text(p.get('creator')), _licence_name(p['license'], p.get('license_version') or ''))
 
-# %% ../nbs/13_sources.ipynb #5ef50a82
+# %% ../nbs/13_sources.ipynb #769ea4b8
+# What annotations say, as (attribute, value): alive or dead = alive, evidence of presence = organism.
+_LIVING = {(17, 18), (22, 24)}
+
+def _marks(o):
+    "What is marked on the observation `o` about life and evidence; a mark that was voted down is none."
+    rows = [a for a in o.get('annotations') or () if isinstance(a, dict) and (a.get('vote_score') or 0) >= 0]
+    said = {(a.get('controlled_attribute_id'), a.get('controlled_value_id')) for a in rows}
+    return {(attribute, value) for attribute, value in said if attribute in (17, 22)}
+
+# %% ../nbs/13_sources.ipynb #bd100630
+def _inaturalist_licence(code):
+    "The licence of a photograph by iNaturalist's code, in the API's spelling or in that of its tables."
+    code = str(code or 'c').lower()
+    other = {'c': 'All rights reserved', 'pd': 'Public domain', 'gfdl': 'GFDL'}
+    return other.get(code) or _licence_name(code.removeprefix('cc-'), '1.0' if code == 'cc0' else '4.0')
+
+def _day(day, name):
+    "`day` as the services write it. `DataError` if it is none."
+    try: return day and date.fromisoformat(day).isoformat()
+    except ValueError: raise DataError(f'{name} is {shown(day)!r}; give a day such as 2024-05-31.') from None
+
+# %% ../nbs/13_sources.ipynb #c1e6213e
 class INaturalist(_Service):
-    """Research-grade observations on iNaturalist, most liked first. No key.
+    """Research-grade observations on iNaturalist, those marked as living first, else newest first. No key.
 
-    Fields: https://api.inaturalist.org/v1/docs/#!/Taxa/get_taxa (`id`, `name`, `preferred_common_name`, `matched_term`)
-    and https://api.inaturalist.org/v1/docs/#!/Observations/get_observations (`photos` with `id`, `url`, `license_code`;
-    `uri`, `user`), 200 a page, 10,000 in all. Sizes: https://github.com/inaturalist/inaturalist-open-data (small 240,
-    medium 500, large 1024, original 2048 pixels).
-    Limit: https://api.inaturalist.org/v1/docs/ ("try to keep it to 60 requests per minute or lower")."""
+    Fields: https://api.inaturalist.org/v1/docs/#!/Taxa/get_taxa (`id`, names, `matched_term`),
+    https://api.inaturalist.org/v1/docs/#!/Places/get_places_autocomplete (`id`, `name`, `display_name`) and
+    https://api.inaturalist.org/v1/docs/#!/Observations/get_observations (`photos` with `id`, `url`, `license_code`;
+    `annotations`, `uri`, `user`), 200 a page. How it filters: https://github.com/inaturalist/iNaturalistAPI,
+    lib/controllers/v1/observations_controller.js (one annotation a query; one photograph with the licence will do).
+    Annotations: https://help.inaturalist.org/en/support/solutions/articles/151000191830 (their ids are the API's
+    controlled_terms). Sizes: https://github.com/inaturalist/inaturalist-open-data (small 240, medium 500, large 1024,
+    original 2048 pixels). Limits: https://www.inaturalist.org/pages/api+recommended+practices, as of July 2026 (a query
+    a second; "over 5 GB of media per hour or 24 GB of media per day may result in a permanent block")."""
     name, title, base = 'inaturalist', 'iNaturalist', 'https://api.inaturalist.org/v1/'
-    _codes = {'cc0': 'cc0'} | {l: f'cc-{l}' for l in LICENCES[2:]}
+    limits = (5_000_000_000, 3600, 'an hour'), (24_000_000_000, 86400, 'a day')
 
-    def _taxon(self, query):
-        "The id of the taxon with this very name."
-        rows = self._list(self._get('taxa', q=query, is_active='true', per_page=30), 'results')
-        rows = [r for r in rows if isinstance(r, dict) and r.get('id')]
-        fields = ('name', 'preferred_common_name', 'matched_term')
-        for r in rows:
-            if query.strip().lower() in {str(r.get(k) or '').lower() for k in fields}: return r['id']
-        near = ', '.join(f"{_text(r.get('preferred_common_name')) or '-'} ({_text(r.get('name'))})" for r in rows[:3])
-        if near: raise NothingFound(f'iNaturalist has no living thing named {shown(query)}; it has {near}.')
+    def __init__(self,
+        place:str=None, # where it was seen, a place's name there
+        since:str=None, # the first day on which it was seen, such as '2024-05-31'
+        until:str=None, # the last one
+        **kwargs # licence, size, base, net, interval
+    ):
+        super().__init__(**kwargs)
+        self.place, self.days = place, dict(d1=_day(since, 'since'), d2=_day(until, 'until'))
 
     def _results(self, query, n, start):
-        codes = None if self.licences is None else [self._codes[l] for l in sorted(self.licences) if l in self._codes]
-        if codes == [] or not (taxon := self._taxon(query)): return
-        licence, per_page = {} if codes is None else {'photo_license': ','.join(codes)}, min(n, 200)
-        params = dict(taxon_id=taxon, quality_grade='research', photos='true', order_by='votes', per_page=per_page)
-        for page in range(1, 10_000//per_page + 1):
-            answer = self._get('observations', **params, page=page, **licence)
-            yield from self._list(answer, 'results')
-            if page*per_page >= (answer.get('total_results') or 0): return
+        if not (params := _inaturalist_params(self, query)): return
+        alive, count = _inaturalist_pages(self, params | dict(term_id=17, term_value_id=18), n), 0
+        for count, pair in enumerate(self._photos(o for o in alive if _marks(o) == _LIVING), 1): yield pair
+        for pair in self._photos(o for o in _inaturalist_pages(self, params, n) if _marks(o) < _LIVING):
+            self.note = (f'{count or "no"} photographs are marked as showing living animals, the others carry no such '
+                         'mark: look for tracks, droppings and dead animals among them')
+            yield pair
 
-    def _record(self, p, query):
-        photo, user = p['photos'][0], p['user']
-        url, _, suffix = photo['url'].rpartition('square.')
-        url = f'{url}{self.size}.{suffix}' if url else photo['url']
-        code, licence = photo.get('license_code'), 'All rights reserved'
-        if code: licence = _licence_name(code.removeprefix('cc-'), '1.0' if code == 'cc0' else '4.0')
-        return Record(self.name, str(photo['id']), query, _web(url), _web(p['uri']),
-                      _text(user.get('name') or user['login']), licence)
+    def _photos(self, observations):
+        "Pairs of an observation and a photograph of it with a licence asked for: one of each, then the others."
+        others = []
+        for o in observations:
+            photos = o['photos'] if isinstance(o.get('photos'), list) else []
+            photos = [p for p in photos or [None] if not isinstance(p, dict) or self._wants(p.get('license_code'))]
+            yield from ((o, p) for p in photos[:1])
+            others += [({k: o.get(k) for k in ('uri', 'user')}, p) for p in photos[1:]]
+        yield from others
+
+    def _wants(self, code): return self.licences is None or _short(_inaturalist_licence(code)) in self.licences
+
+    def _record(self, pair, query):
+        (o, photo), (url, _, suffix) = pair, pair[1]['url'].rpartition('square.')
+        url, user = f'{url}{self.size}.{suffix}' if url else photo['url'], o['user']
+        return Record(self.name, str(photo['id']), query, _web(url), _web(o['uri']),
+                      _text(user.get('name') or user['login']), _inaturalist_licence(photo.get('license_code')))
+
+# %% ../nbs/13_sources.ipynb #71200312
+def _inaturalist_taxon(service, query):
+    "The id of the taxon with this very name."
+    rows = service._list(service._get('taxa', q=query, is_active='true', per_page=30), 'results')
+    rows = [r for r in rows if isinstance(r, dict) and r.get('id')]
+    fields = ('name', 'preferred_common_name', 'matched_term')
+    for r in rows:
+        if query.strip().lower() in {str(r.get(k) or '').lower() for k in fields}: return r['id']
+    near = ', '.join(f"{_text(r.get('preferred_common_name')) or '-'} ({_text(r.get('name'))})" for r in rows[:3])
+    if near: raise NothingFound(f'iNaturalist has no living thing named {shown(query)}; it has {near}.')
+
+# %% ../nbs/13_sources.ipynb #2f9bdbca
+def _inaturalist_place(service, place):
+    "The id of the place with this very name, in full ('Georgia, US') or, where that says which, in short ('Georgia')."
+    rows = service._list(service._get('places/autocomplete', q=place, per_page=20), 'results')
+    rows = [r for r in rows if isinstance(r, dict) and r.get('id')]
+    for field in ('display_name', 'name'):
+        found = [r for r in rows if str(r.get(field) or '').casefold() == place.strip().casefold()]
+        if len(found) == 1: return found[0]['id']
+    near = '; '.join(_text(r.get('display_name')) for r in (found or rows)[:5])
+    raise SourceError(f'iNaturalist has no one place named {shown(place)}; ' +
+                      (f'give one of: {near}.' if near else 'look for its name on https://www.inaturalist.org/places.'))
+
+# %% ../nbs/13_sources.ipynb #82f29621
+def _inaturalist_params(service, query):
+    "What is asked of all observations of `query`; nothing if there can be none."
+    codes = {l: l if l == 'cc0' else f'cc-{l}' for l in LICENCES if l != 'pdm'}
+    wanted = None if service.licences is None else [codes[l] for l in sorted(service.licences) if l in codes]
+    if wanted == [] or not (taxon := _inaturalist_taxon(service, query)): return
+    place = _inaturalist_place(service, service.place) if service.place else None
+    params = dict(taxon_id=taxon, quality_grade='research', photos='true', place_id=place, **service.days)
+    if wanted: params['photo_license'] = ','.join(wanted)
+    return {k: v for k, v in params.items() if v is not None}
+
+def _inaturalist_pages(service, params, n):
+    "Observations, newest first, page after page: each page asks for ids below the last one's."
+    below, per_page = None, min(n, 200)
+    while True:
+        more = {} if below is None else dict(id_below=below)
+        answer = service._get('observations', **params, **more, order_by='id', order='desc', per_page=per_page)
+        rows = [r for r in service._list(answer, 'results') if isinstance(r, dict)]
+        yield from rows
+        ids = [r['id'] for r in rows if isinstance(r.get('id'), int) and (below is None or r['id'] < below)]
+        if not ids or len(rows) < per_page: return
+        below = min(ids)
+
+# %% ../nbs/13_sources.ipynb #85ec87e3
+_BUCKET = 'https://inaturalist-open-data.s3.amazonaws.com/'
+
+def _table_file(folder, name):
+    "The file of a table. `DataError` where there is none."
+    files = [f for f in (Path(folder)/f'{name}.csv.gz', Path(folder)/f'{name}.csv') if f.is_file()]
+    if files: return files[0]
+    raise DataError(f'{shown(folder)} has no {name}.csv.gz; put it there, from {_BUCKET}{name}.csv.gz.')
+
+def _table_rows(folder, name, *columns):
+    "The `columns` of each line of a table, as tuples. `DataError` if it can't be read."
+    file = _table_file(folder, name)
+    unzip = gzip.open if file.suffix == '.gz' else io.BufferedReader
+    bar = progress_bar(f'reading {name}', total=file.stat().st_size, unit='B', unit_scale=True, delay=1)
+    try:
+        with bar, open(file, 'rb', 0) as raw, unzip(raw) as lines:
+            names = next(lines, b'').decode().rstrip('\r\n').split('\t')
+            pick = itemgetter(*map(names.index, columns))
+            for i, line in enumerate(lines):
+                values = line.decode().rstrip('\r\n').split('\t') # nothing is quoted there
+                if len(values) == len(names): yield pick(values)
+                if i % 100_000 == 0: bar.update(raw.tell() - bar.n)
+    except (OSError, EOFError, ValueError, zlib.error):
+        raise DataError(f'{shown(file)} is damaged, or no such table; fetch it anew from {_BUCKET}.') from None
+
+# %% ../nbs/13_sources.ipynb #77ca12b7
+class INaturalistOpenData(_Service):
+    """Research-grade photographs with an open licence on iNaturalist, by the tables of its bucket. No key, no limit.
+
+    Columns: https://github.com/inaturalist/inaturalist-open-data/tree/main/Metadata (values between tabs, without
+    quotes; `ancestry` is ids between slashes). A search reads all four tables, which takes minutes. `DataError` where
+    one is missing or damaged."""
+    name, title, base = 'inaturalist', 'iNaturalist Open Data', _BUCKET
+
+    def __init__(self,
+        tables:str|Path, # the folder with taxa, observations, observers and photos, each .csv.gz or .csv
+        since:str=None, # the first day on which it was seen, such as '2024-05-31'
+        until:str=None, # the last one
+        **kwargs # licence, size, base, net, interval
+    ):
+        super().__init__(**kwargs)
+        self.tables, self.since, self.until = Path(tables), _day(since, 'since') or '', _day(until, 'until') or '9'
+        for name in ('taxa', 'observations', 'observers', 'photos'): _table_file(tables, name)
+
+    def _taxa(self, query):
+        "The ids of all taxa of this name, and of those below them."
+        rows = functools.partial(_table_rows, self.tables, 'taxa')
+        named = {id for id, name in rows('taxon_id', 'name') if name.casefold() == query.strip().casefold()}
+        if named: return named | {id for id, up in rows('taxon_id', 'ancestry') if not named.isdisjoint(up.split('/'))}
+        raise NothingFound(f'The tables have no living thing named {shown(query)}; give its scientific name.')
+
+    def _observations(self, taxa):
+        rows = _table_rows(self.tables, 'observations', 'observation_uuid', 'taxon_id', 'quality_grade', 'observed_on')
+        return {id for id, taxon, grade, day in rows
+                if taxon in taxa and grade == 'research' and self.since <= day <= self.until}
+
+    def _results(self, query, n, start):
+        observations, columns = self._observations(self._taxa(query)), ('photo_id', 'extension', 'license', 'position')
+        rows = _table_rows(self.tables, 'photos', 'observation_uuid', 'observer_id', *columns)
+        wanted = [r for r in rows if r[0] in observations and
+                  (self.licences is None or _short(_inaturalist_licence(r[4])) in self.licences)]
+        wanted.sort(key=lambda r: r[-1].zfill(9)) # the first photograph of each observation, then the second of each
+        users = {r[1] for r in wanted}
+        people = _table_rows(self.tables, 'observers', 'observer_id', 'login', 'name')
+        names = {id: name or login for id, login, name in people if id in users}
+        yield from ((names.get(r[1], ''), r) for r in wanted)
+
+    def _record(self, found, query):
+        by, (observation, _, id, suffix, licence, _) = found
+        page = f'https://www.inaturalist.org/observations/{observation}'
+        url = f'{self.base}photos/{id}/{self.size}.{suffix}'
+        return Record(self.name, id, query, url, page, _text(by), _inaturalist_licence(licence))
 
 # %% ../nbs/13_sources.ipynb #592653dd
 class Wikimedia(_Service):
@@ -451,7 +610,7 @@ class Wikimedia(_Service):
         if (yield from _wikimedia_results(self, query, n)): return
         for year in range(time.gmtime().tm_year, 2003, -1): # Commons began in 2004
             if not (yield from _wikimedia_results(self, f'{query} creationdate:{year}', n)):
-                self.note = 'Wikimedia Commons gives no more than 10,000 for one search and year; narrow it by more words'
+                self.note = 'Wikimedia Commons gives no more than 10,000 for a search and year; narrow it by more words'
 
     def _record(self, p, query):
         info = p['imageinfo'][0]
@@ -495,7 +654,8 @@ def _fit(service, pages):
             except (KeyError, IndexError, TypeError): continue
 
 # %% ../nbs/13_sources.ipynb #d3fdb251
-SOURCES = {s.name: s for s in (Flickr, Openverse, INaturalist, Wikimedia)}
+SOURCES = {'flickr': Flickr, 'wikimedia': Wikimedia, 'openverse': Openverse, 'inaturalist': INaturalist,
+           'inaturalist-open-data': INaturalistOpenData}
 
 # %% ../nbs/13_sources.ipynb #d8aef541
 def _config_file():
@@ -510,25 +670,16 @@ def _config(section, *names):
     try: config.read(file, encoding='utf-8')
     except (ConfigError, ValueError, OSError):
         raise DataError(f'{shown(file)} can not be read; '
-                        'it should have lines such as [flickr], key = ..., secret = ...') from None
+                        'it should have lines such as [flickr], key = ...') from None
     return tuple(config.get(section, k, fallback=None) for k in names)
 
-def _keys(service, key, secret):
-    "Key and secret: those given, else of the environment, else of the configuration file."
-    env = tuple(os.environ.get(f'{service.upper()}_{k}') for k in ('KEY', 'SECRET'))
-    for k, s in ((key, secret), env, _config(service, 'key', 'secret')):
-        if bool(k) != bool(s):
-            raise DataError(f'{service.title()} wants a key and its secret, and only one of the two is given.')
-        if k: return k, s
-
 # %% ../nbs/13_sources.ipynb #e9ba95a8
-def flickr_keys(
-    key:str=None, # given by hand, as is the secret
-    secret:str=None
-)->tuple[str, str]|None: # key and secret
-    """Flickr's key and secret: those given, else FLICKR_KEY and FLICKR_SECRET, else `[flickr]` in
-    `~/.config/bearclf/config.ini`. `DataError` for half a pair, or a file that can't be read."""
-    return _keys('flickr', key, secret)
+def flickr_key(
+    key:str=None # given by hand
+)->str|None:
+    """Flickr's key: the one given, else FLICKR_KEY, else `key` under `[flickr]` in `~/.config/bearclf/config.ini`.
+    `DataError` for a file that can't be read."""
+    return key or os.environ.get('FLICKR_KEY') or _config('flickr', 'key')[0]
 
 # %% ../nbs/13_sources.ipynb #9dec6622
 def openverse_keys(
@@ -536,39 +687,60 @@ def openverse_keys(
     secret:str=None # the `client_secret`
 )->tuple[str, str]|None: # key and secret
     """Openverse's: those given, else OPENVERSE_KEY and OPENVERSE_SECRET, else `[openverse]` in the same file.
-    `DataError` as for `flickr_keys`."""
-    return _keys('openverse', key, secret)
+    `DataError` for half a pair, or a file that can't be read."""
+    env = os.environ.get('OPENVERSE_KEY'), os.environ.get('OPENVERSE_SECRET')
+    for k, s in ((key, secret), env, _config('openverse', 'key', 'secret')):
+        if bool(k) != bool(s):
+            raise DataError('Openverse wants a key and its secret, and only one of the two is given.')
+        if k: return k, s
 
 # %% ../nbs/13_sources.ipynb #be66a7f7
 def contact_address(
     contact:str=None # an address, or a page that has one
 )->str: # empty if there is none
-    """Whom services may write to: `contact`, else BEARCLF_CONTACT, else `contact` under `[bearclf]` in the configuration
-    file. `DataError` for what is neither an e-mail address nor one of the web."""
+    """Whom services may write to: `contact`, else BEARCLF_CONTACT, else `contact` under `[bearclf]` in the same file.
+    `DataError` for what is neither an e-mail address nor one of the web."""
     contact = contact or os.environ.get('BEARCLF_CONTACT') or _config('bearclf', 'contact')[0] or ''
-    if contact and not re.fullmatch(r'[^\s@()]+@[^\s@()]+|https?://[^\s()]+', contact, re.ASCII) or not contact.isascii():
+    if contact and not re.fullmatch(r"[!-'*-~]+@[!-'*-~]+|https?://[!-'*-~]+", contact):
         raise DataError(f'The contact {shown(contact)!r} is no address; give an e-mail address or that of a page.')
     return contact
 
+# %% ../nbs/13_sources.ipynb #83cc4e42
+_WHICH = {'inaturalist': ('place', 'since', 'until'), 'inaturalist-open-data': ('since', 'until', 'tables')}
+
+def _askable(name, which):
+    "`which`, if the source `name` can be asked for all of it. `DataError` if not, or for open data without its tables."
+    for k in which:
+        if k not in _WHICH.get(name, ()):
+            able = ' and '.join(s for s in _WHICH if k in _WHICH[s])
+            raise DataError(f'{k} is for the source {able}, and this one is {name or "not named"}; leave it out.')
+    if name == 'inaturalist-open-data' and 'tables' not in which:
+        raise DataError('The source inaturalist-open-data needs its tables; give the folder where taxa, observations, '
+                        f'observers and photos lie, each .csv.gz, from {_BUCKET}')
+    return which
+
 # %% ../nbs/13_sources.ipynb #8122e8c1
 def open_source(
-    name:str=None, # 'flickr', 'openverse', 'inaturalist' or 'wikimedia'; else Flickr with a key, Wikimedia without
+    name:str=None, # of `SOURCES`; else Flickr with a key, Wikimedia without
     licence:str|Iterable[str]='cc', # 'cc', 'any', or names of `LICENCES`
     size:str='large', # of `SIZES`; the best one at or under it is taken
-    key:str=None, # for Flickr or Openverse; see `flickr_keys`, `openverse_keys`
-    secret:str=None, # that belongs to the key
+    key:str=None, # for Flickr or Openverse; see `flickr_key`, `openverse_keys`
+    secret:str=None, # that belongs to the key for Openverse
     contact:str=None, # whom services may write to; see `contact_address`
-    despite_noai:bool=False # take photographs too whose servers ask that no network learns from them?
+    despite_noai:bool=False, # take photographs too whose servers ask that no network learns from them?
+    **which # which observations of iNaturalist: `place`, `since`, `until`; `tables` for its open data
 )->Source:
-    "The source of this name. `DataError` for a name, licence, size or contact that is none, or a key that is missing."
+    """The source of this name. `DataError` for a name, licence, size or contact that is none, a key that is missing, or
+    something that the source can't be asked for."""
     if name not in (None, *SOURCES): raise DataError(f'{name!r} is no source; give {", ".join(SOURCES)}.')
-    keys = flickr_keys(key, secret) if name in (None, 'flickr') else None
-    if name == 'flickr' and not keys:
-        raise DataError('Flickr needs a key, free from https://www.flickr.com/services/apps/create/: '
-                        'set FLICKR_KEY and FLICKR_SECRET (or give --key and --secret, or write them to '
+    which = _askable(name, {k: v for k, v in which.items() if v})
+    flickrs = flickr_key(key) if name in (None, 'flickr') else None
+    if name == 'flickr' and not flickrs:
+        raise DataError('Flickr needs a key, which it gives to members of Flickr Pro on '
+                        'https://www.flickr.com/services/apps/create/: set FLICKR_KEY (or give --key, or write it to '
                         f'{_config_file()} under [flickr]); '
                         'the sources wikimedia, openverse and inaturalist need none.')
     asked = dict(licence=licence, size=size, net=Net(contact=contact_address(contact), despite_noai=despite_noai))
-    if keys: return Flickr(*keys, **asked)
+    if flickrs: return Flickr(flickrs, **asked)
     if name == 'openverse': return Openverse(*openverse_keys(key, secret) or (), **asked)
-    return SOURCES[name or 'wikimedia'](**asked)
+    return SOURCES[name or 'wikimedia'](**asked, **which)

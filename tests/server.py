@@ -17,12 +17,14 @@ from bearclf.sources import Flickr, INaturalist, Openverse, Wikimedia
 
 CC = 'https://creativecommons.org/licenses'
 FLICKR_LICENCES = {'0': ('All Rights Reserved', ''), '1': ('Attribution-NonCommercial-ShareAlike License', f'{CC}/by-nc-sa/2.0/'),
+                   '2': ('Attribution-NonCommercial License', f'{CC}/by-nc/2.0/'), '3': ('Attribution-NonCommercial-NoDerivs License', f'{CC}/by-nc-nd/2.0/'),
                    '4': ('Attribution License', f'{CC}/by/2.0/'), '5': ('Attribution-ShareAlike License', f'{CC}/by-sa/2.0/'),
-                   '7': ('No known copyright restrictions', 'https://www.flickr.com/commons/usage/'),
-                   '9': ('Public Domain Dedication (CC0)', 'https://creativecommons.org/publicdomain/zero/1.0/')}
+                   '7': ('No known copyright restrictions', 'https://www.flickr.com/commons/usage/'), '8': ('United States Government Work', 'http://www.usa.gov/copyright.shtml'),
+                   '9': ('Public Domain Dedication (CC0)', 'https://creativecommons.org/publicdomain/zero/1.0/'),
+                   '10': ('Public Domain Mark', 'https://creativecommons.org/publicdomain/mark/1.0/'), '11': ('CC BY 4.0', f'{CC}/by/4.0/')}
 
 CODES = 'cc0|cc-by|cc-by-sa|cc-by-nc|cc-by-nd|cc-by-nc-sa|cc-by-nc-nd'
-NUMBER, SHORT = '[1-9][0-9]*', CODES.replace('cc-', '') + '|pdm'
+NUMBER, SHORT, DAY = '[1-9][0-9]*', CODES.replace('cc-', '') + '|pdm', r'\d{4}-\d\d-\d\d'
 def several(of): return f'({of})(,({of}))*'
 # {service: {argument that its documentation knows: what it may be}}
 ARGUMENTS = {
@@ -32,8 +34,11 @@ ARGUMENTS = {
                'safe_search': '[123]', 'extras': several('license|owner_name|url_(sq|t|s|q|m|n|z|c|l|o|h|k)'), 'per_page': NUMBER, 'page': NUMBER},
     'openverse': {'q': '.{1,200}', 'license': several(SHORT), 'page': NUMBER, 'page_size': NUMBER},
     'taxa': {'q': '.+', 'is_active': 'true|false|any', 'per_page': NUMBER},
+    'autocomplete': {'q': '.+', 'per_page': NUMBER},
     'observations': {'taxon_id': '901', 'quality_grade': 'casual|needs_id|research', 'photos': 'true|false', 'photo_license': several(CODES),
-                     'order_by': 'created_at|geo_score|id|observed_on|random|species_guess|updated_at|votes', 'per_page': NUMBER, 'page': NUMBER},
+                     'order_by': 'created_at|geo_score|id|observed_on|random|species_guess|updated_at|votes', 'order': 'asc|desc', 'per_page': NUMBER,
+                     'page': NUMBER, 'id_below': NUMBER, 'id_above': NUMBER, 'place_id': several(NUMBER), 'd1': DAY, 'd2': DAY,
+                     'term_id': several(NUMBER), 'term_value_id': several(NUMBER), 'without_term_value_id': several(NUMBER)},
     'commons': {'action': 'query', 'format': 'json', 'formatversion': '2', 'generator': 'search', 'gsrsearch': '.+', 'gsrnamespace': '6', 'gsrlimit': NUMBER,
                 'gsroffset': NUMBER, 'prop': 'imageinfo', 'iiprop': r'url\|size\|extmetadata', 'iiextmetadatafilter': '.+', 'pageids': r'[0-9]+(\|[0-9]+){,49}', 'continue': '.*', 'iicontinue': '.*',
                 'iiurlwidth': '20|40|60|120|250|330|500|960|1280|1920|3840'}}
@@ -70,10 +75,15 @@ class Server(ThreadingHTTPServer):
         self.api_faults = []     # what to do in place of answering the next queries
         self.lacking = set()     # ids of which the services say too little
         self.licence = '4'       # of all photographs, as Flickr's number
+        self.licences = {}       # {id: its licence, where it has another: as the service says it}
         self.overlap = 0         # how many results of a page come on the next one again
         self.asked, self.sent, self.queries, self.agents = Counter(), Counter(), [], set()
         self.patience = 10**9    # queries that are answered before all others get 429
         self.wrong = []          # queries that the service's documentation does not allow
+        self.marks = {}          # {id: its annotations on iNaturalist, as (attribute, value, votes)}, where it is not marked as living
+        self.days = {}           # {id: when it was seen, where it is not 2024-06-01}
+        self.photos = {}         # {id: codes of the licences of the photographs of this observation, where it is not one by cc-by}
+        self.nonces = set()      # of signed queries
         self.busy, self.busiest = 0, 0
         self.hosts = []          # names under which the photographs lie, in turn; else our address
         self.rates = {}          # of Openverse: {limit: [how many in what time, how many are left]}
@@ -135,7 +145,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             time.sleep(s.latency)
             if path.startswith('/photo/') and host in s.refusing: return self.busy(b'')
-            if path.startswith('/photo/'): return self.photo(path.split('/')[-1].split('.')[0], path)
+            if path.startswith(('/photo/', '/photos/')): return self.photo(path.split('/')[-1].split('.')[0], path)
             s.queries.append((path, q))
             if s.api_faults and (fault := s.api_faults.pop(0)) is not None:
                 if isinstance(fault, dict): return self.send(fault)
@@ -156,13 +166,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def flickr(self, path, q):
         s = self.server
-        oauth = self.headers['Authorization']
-        if 'oauth_consumer_key="good"' not in oauth:
+        if 'Authorization' in self.headers and not self.is_signed(path): return self.unauthorized(b'')
+        if 'Authorization' not in self.headers and q.pop('api_key', '') != 'good':
             return self.send({'stat': 'fail', 'code': 100, 'message': 'Invalid API Key (Key has invalid format)'})
-        signed = signature.collect_parameters(body=self.form, headers={'Authorization': oauth})
-        [mark] = [v for k, v in signature.collect_parameters(headers={'Authorization': oauth}, exclude_oauth_signature=False) if k == 'oauth_signature']
-        if not signature.verify_hmac_sha1(SimpleNamespace(uri=s.url + path, http_method='POST', params=signed, signature=mark), 'secret'):
-            return self.send({'stat': 'fail', 'code': 96, 'message': 'Invalid signature'})
         check('licenses' if q['method'] == 'flickr.photos.licenses.getInfo' else 'flickr', q)
         if q['method'] == 'flickr.photos.licenses.getInfo':
             return self.send({'licenses': {'license': [{'id': i, 'name': n, 'url': u} for i, (n, u) in FLICKR_LICENCES.items()]}, 'stat': 'ok'})
@@ -170,7 +176,7 @@ class Handler(BaseHTTPRequestHandler):
         assert per_page <= 500 and page*per_page <= 4000, 'Flickr gives 500 a page, 4,000 in all'
         ids, _ = s.page(q['text'], page, per_page)
         def photo(id):
-            p = {'id': id, 'owner': '7@N00', 'ownername': 'Ada & Ben', 'license': s.licence, 'title': 't', 'secret': 's', 'server': '1'}
+            p = {'id': id, 'owner': '7@N00', 'ownername': 'Ada & Ben', 'license': s.licences.get(id, s.licence), 'title': f'Bear <b>{id}</b>', 'secret': 's', 'server': '1'}
             sizes = {'sq': 75, 'm': 500, 'l': 1024, 'k': 2048} if int(id) % 2 else {'sq': 75, 'm': 500, 'z': 640, 'o': 4000} # some have no 1024
             if id not in s.lacking:
                 for k, side in sizes.items(): p |= {f'url_{k}': self.link(id, k), f'width_{k}': side, f'height_{k}': str(side*3//4)}
@@ -178,6 +184,15 @@ class Handler(BaseHTTPRequestHandler):
         pages = -(-len(s.ids(q['text']))//max(1, per_page - s.overlap))
         found = {'page': page, 'pages': pages, 'perpage': per_page, 'total': len(s.ids(q['text'])), 'photo': [photo(i) for i in ids]}
         self.send({'photos': found, 'stat': 'ok'})
+
+    def is_signed(self, path):
+        "Is the query signed by OAuth, with a number that was not used before?"
+        s, auth = self.server, {'Authorization': self.headers['Authorization']}
+        signed = signature.collect_parameters(body=self.form, headers=auth)
+        words = dict(signature.collect_parameters(headers=auth, exclude_oauth_signature=False))
+        with s.lock: is_new, _ = words['oauth_nonce'] not in s.nonces, s.nonces.add(words['oauth_nonce'])
+        request = SimpleNamespace(uri=s.url + path, http_method='POST', params=signed, signature=words['oauth_signature'])
+        return is_new and signature.verify_hmac_sha1(request, 'secret')
 
     def openverse(self, path, q):
         s = self.server
@@ -211,12 +226,33 @@ class Handler(BaseHTTPRequestHandler):
             if q['q'] != 'teddy' and rows: rows.append({'id': 901, 'name': q['q'].title(), 'preferred_common_name': 'A bear', 'matched_term': q['q']})
             if rows: s.taxon = q['q']
             return self.send({'total_results': len(rows), 'results': rows})
-        assert int(q['per_page']) <= 200 and int(q['page'])*int(q['per_page']) <= 10_000, 'iNaturalist gives 200 a page, 10,000 in all'
-        ids, _ = s.page(s.taxon, int(q['page']), int(q['per_page']))
-        def photos(i): return [{'id': int(i), 'license_code': 'cc-by', 'url': f'{s.url}/photo/{i}/square.jpg'}, {'id': 7, 'url': 'x'}]
-        rows = [{'id': int(i) + 5, 'uri': f'https://www.inaturalist.org/observations/{int(i) + 5}', 'user': {'login': 'ada', 'name': 'Ada & Ben'},
-                 'photos': [] if i in s.lacking else photos(i)} for i in ids]
-        self.send({'total_results': len(s.ids(s.taxon)) + s.overlap*len(ids), 'page': q['page'], 'per_page': q['per_page'], 'results': rows})
+        if path.endswith('/autocomplete'):
+            states = [{'id': 14, 'name': 'Georgia', 'display_name': 'Georgia, US'}, {'id': 15, 'name': 'Georgia', 'display_name': 'Republic of Georgia'}]
+            return self.send({'results': [p for p in [*states, {'id': 6, 'name': 'Alaska', 'display_name': 'Alaska, US'}] if q['q'].casefold() in p['display_name'].casefold()]})
+        rows = [self.observation(i) for i in s.ids(s.taxon) if int(i) + 5 < int(q.get('id_below', 10**9))]
+        rows = [o for o in rows if self.is_asked_for(o, q)][::-1 if q.get('order', 'desc') == 'desc' else 1]
+        page, per_page = int(q.get('page', 1)), int(q['per_page'])
+        assert q['order_by'] == 'id' and per_page <= 200 and page*per_page <= 10_000, 'iNaturalist gives 200 a page, 10,000 in all'
+        self.send({'total_results': len(rows), 'page': page, 'per_page': per_page, 'results': rows[per_page*(page - 1):][:per_page]})
+
+    def observation(self, i):
+        s = self.server
+        photos = [{'id': int(i) + k*10**6, 'license_code': code, 'url': f'{s.url}/photo/{int(i) + k*10**6}/square.jpg'}
+                  for k, code in enumerate(s.photos.get(i, ['cc-by']))]
+        marks = [dict(zip(('controlled_attribute_id', 'controlled_value_id', 'vote_score'), m)) for m in s.marks.get(i, [(17, 18, 0), (22, 24, 0), (1, 2, 0)])]
+        return {'id': int(i) + 5, 'uri': f'https://www.inaturalist.org/observations/{int(i) + 5}', 'user': {'login': 'ada', 'name': 'Ada & Ben'},
+                'annotations': marks, 'observed_on': s.days.get(i, '2024-06-01'), 'photos': [] if i in s.lacking else photos}
+
+    def is_asked_for(self, o, q):
+        "As lib/controllers/v1/observations_controller.js of iNaturalistAPI filters: terms and values are looked for in one and the same annotation."
+        def within(k, v): return k not in q or str(v) in q[k].split(',')
+        def has(values):
+            return any(within('term_id', a['controlled_attribute_id']) and str(a['controlled_value_id']) in values.split(',') for a in o['annotations']
+                       if a['vote_score'] >= 0)
+        assert 'term_id' in q or not {'term_value_id', 'without_term_value_id'} & q.keys(), 'without term_id these are passed over'
+        return (('term_value_id' not in q or has(q['term_value_id'])) and not ('without_term_value_id' in q and has(q['without_term_value_id']))
+                and ('photo_license' not in q or not o['photos'] or any(within('photo_license', p['license_code']) for p in o['photos']))
+                and q.get('d1', '') <= o['observed_on'] <= q.get('d2', '9') and within('place_id', 6))
 
     def commons(self, path, q):
         check('commons', q)
@@ -329,7 +365,7 @@ def net(**kwargs): return Net(**{'allow': ['127.0.0.1'], 'backoff': .01, 'max_by
 def hasty(fault): return net(timeout=(1, .5), total=1) if fault in ('stall', 'drip', 'huge-by-its-header') else net()
 
 def service(server, kind=Wikimedia, key='good', **kwargs):
-    keys = (key, 'secret') if kind is Flickr else ()
+    keys = (key,) if kind is Flickr else ()
     return kind(*keys, **{'base': f'{server.url}/{BASES[kind]}', 'net': net(), 'interval': 0} | kwargs)
 
 def rows(dest): return list(read_manifest(dest))

@@ -233,18 +233,20 @@ def test_the_commands_exit_codes(command, server):
     server.n = 3
     code, out, err = command('download', 'teddy', '-n', 5, '--dest', 'd')
     assert code == 0 and '3 of the 5 wanted; the source gave no more' in out
-    for wrong in (['--source', 'flickr'], ['--license', 'mine'], ['-n', '0'], ['--key', 'k'], ['--dest', '/proc/x']):
+    for wrong in (['--source', 'flickr'], ['--license', 'mine'], ['-n', '0'], ['--source', 'openverse', '--key', 'k'], ['--dest', '/proc/x']):
         code, out, err = command('download', 'teddy', *wrong)
         assert code == 2 and out == '' and len(err.strip().splitlines()) <= 2
     assert command('credits', 'gone')[0] == 2
 
 def test_a_key_chooses_flickr(command, monkeypatch):
-    code, out, err = command('download', 'teddy', '-n', 1, '--key', 'good', '--secret', 'secret')
-    assert code == 0 and 'From Flickr' in out
+    code, out, err = command('download', 'teddy', '-n', 1, '--key', 'good')
+    assert code == 0 and 'From Flickr' in out and 'not endorsed or certified by SmugMug' in out
     monkeypatch.setenv('FLICKR_KEY', 'bad')
-    monkeypatch.setenv('FLICKR_SECRET', 's')
     code, out, err = command('download', 'teddy', '-n', 1, '--dest', 'other')
-    assert code == 2 and 'does not know this key' in err
+    assert code == 2 and 'does not know this key' in err and 'bad' not in err
+    monkeypatch.delenv('FLICKR_KEY')
+    err = command('download', 'teddy', '--source', 'flickr')[2]
+    assert 'Flickr Pro' in err and 'need none' in err
 
 def test_who_asks(command, server, monkeypatch):
     hint = 'give your address by --contact'

@@ -1,12 +1,13 @@
 "Photo services, against a server that speaks their protocols."
-import re, time, types
+import gzip, re, time, types
 
-import pytest
+import pytest, requests
+from flickrapi import FlickrAPI
 
 from bearclf import network, sources
 from bearclf.download import download
-from bearclf.pictures import PictureError
-from bearclf.sources import Flickr, INaturalist, Openverse, Wikimedia
+from bearclf.pictures import DataError, PictureError
+from bearclf.sources import Flickr, INaturalist, INaturalistOpenData, Openverse, Wikimedia
 from server import BASES, hasty, is_whole, net, rows, service
 
 @pytest.mark.parametrize('kind', BASES)
@@ -46,7 +47,7 @@ def test_nothing_found(server, tmp_path, kind):
 
 @pytest.mark.parametrize('kind', BASES)
 def test_records_that_lack_something(server, tmp_path, kind):
-    server.lacking = {server.ids('grizzly')[i] for i in (0, 3)}
+    server.lacking = {server.ids('grizzly')[i] for i in (5, 6)}
     res = download('grizzly', n=8, source=service(server, kind), dest=tmp_path/'images')
     assert (res.words[0].new, res.words[0].refused.total()) == (8, 2) and 'is incomplete' in str(res)
     is_whole(tmp_path/'images')
@@ -159,15 +160,15 @@ def test_commons_ends_a_word_at_its_depth_and_not_the_run(server, tmp_path):
     server.years = {i: 2010 + k//40 for k, i in enumerate(server.ids('grizzly'))} # by years there are 40, 40, 40, and 10
     res = download(['grizzly', 'teddy'], n=125, source=service(server), dest=tmp_path, check=False)
     assert [w.new for w in res.words] == [125, 50] and res.trouble == '' and len(is_whole(tmp_path)) == 175
-    assert 'teddy: Wikimedia Commons gives no more than 10,000 for one search and year; narrow it' in str(res) and 'grizzly: Wiki' not in str(res)
+    assert 'teddy: Wikimedia Commons gives no more than 10,000 for a search and year; narrow it' in str(res) and 'grizzly: Wiki' not in str(res)
 
 def test_flickr_asks_for_licences_by_number(server, tmp_path):
     assert list(service(server, Flickr).search('grizzly', 1))
-    assert server.queries[-1][1]['license'] == '1,4,5,9' and server.queries[-1][1]['safe_search'] == '1'
+    assert server.queries[-1][1]['license'] == '1,2,3,4,5,9,10,11' and server.queries[-1][1]['safe_search'] == '1'
     assert list(service(server, Flickr, licence=['by-sa', 'cc0']).search('grizzly', 1)) == []  # all there is is by
     assert server.queries[-1][1]['license'] == '5,9'
     asked = len(server.queries)
-    assert list(service(server, Flickr, licence='by-nc-nd').search('grizzly', 1)) == []                 # which it does not have
+    assert list(service(server, Flickr, licence='by-nd').search('grizzly', 1)) == []                    # which it does not have
     assert [q['method'] for _, q in server.queries[asked:]] == ['flickr.photos.licenses.getInfo']
     server.licence = '0'
     assert list(service(server, Flickr).search('grizzly', 1)) == []
@@ -186,18 +187,140 @@ def test_flickr_says_what_its_codes_mean(server, tmp_path):
     server.api_faults = [{'stat': 'fail', 'code': 105, 'message': 'Service currently unavailable'}]*2
     assert download('grizzly', n=2, source=service(server, Flickr), dest=tmp_path/'images').trouble == ''
     server.api_faults = [{'stat': 'fail', 'code': 105, 'message': 'Service currently unavailable'}]*3
-    def trouble(secret='secret'):
-        source = Flickr('good', secret, base=f'{server.url}/flickr', net=net(), interval=0)
-        return download('grizzly', n=3, source=source, dest=tmp_path/'images').trouble
+    def trouble(): return download('grizzly', n=3, source=service(server, Flickr), dest=tmp_path/'images').trouble
     assert 'out of order; what is there already stays' in trouble()
     server.api_faults = [None, {'stat': 'fail', 'code': 1, 'message': 'Too many tags'}]
     assert 'Too many tags' in (said := trouble()) and 'later' not in said
     server.api_faults = [{'stat': 'fail'}]
     assert 'not in its format' in trouble()
-    server.api_faults = ['unauthorized']
-    assert 'FLICKR_SECRET' in trouble()
-    assert 'FLICKR_SECRET' in trouble(secret='wrong') and trouble() == ''
+    assert trouble() == ''
+
+def test_flickr_is_asked_with_the_plain_key(server):
+    oauth = FlickrAPI('good', 'secret', format='parsed-json', store_token=False)
+    oauth.REST_URL, first = f'{server.url}/flickr', []
+    send = oauth.flickr_oauth.session.send
+    oauth.flickr_oauth.session.send = lambda request, **kwargs: first.append(request) or send(request, **kwargs)
+    assert len(oauth.photos.search(text='grizzly', per_page=5, page=1)['photos']['photo']) == 5  # what a scraper does that signs
+    assert requests.Session().send(first[0]).status_code == 401                                  # sent again, its number was used
+    server.heads.clear()
+    server.api_faults = ['broken', 'broken', None, 'broken', 'busy']
+    assert len(list(service(server, Flickr).search('grizzly', 5))) == 5
+    assert len(server.heads) == 6 and not any('Authorization' in head for _, _, head in server.heads)
 
 def test_a_cactus_is_no_teddy(server, tmp_path):
     res = download(['teddy', 'Ursus americanus'], n=2, source=service(server, INaturalist), dest=tmp_path/'images')
     assert [w.new for w in res.words] == [0, 2] and 'Teddy-bear Cholla (Cylindropuntia bigelovii)' in str(res)
+
+# iNaturalist
+
+ALIVE, DEAD, ORGANISM, TRACK = (17, 18, 0), (17, 19, 0), (22, 24, 0), (22, 26, 0)
+
+def found(server, n=1000, **kwargs):
+    source = service(server, INaturalist, **kwargs)
+    return [int(r.id) for r in source.search('grizzly', n)], source.note
+
+def test_living_animals_come_first_and_what_is_marked_as_something_else_never(server):
+    ids = server.ids('grizzly')
+    marks = [(ALIVE, ORGANISM), (), (DEAD, ORGANISM), (ALIVE, TRACK), (TRACK,), (ORGANISM,), (ALIVE,), (ALIVE, ORGANISM, DEAD), (ALIVE, ORGANISM, (17, 19, -1)),
+             ((17, 20, 0),), ((1, 2, 0),), (ALIVE, ORGANISM)]
+    server.marks = dict(zip(ids, marks))
+    living, unmarked = [11, 8, 0], [10, 6, 5, 1]                                             # newest first
+    assert found(server, 3) == ([int(ids[i]) for i in living], '')
+    got, note = found(server)
+    assert got == [int(ids[i]) for i in living + unmarked] and note.startswith('3 photographs are marked as showing living animals')
+    assert server.wrong == []
+
+def test_a_download_tells_when_unmarked_animals_came(server, tmp_path):
+    server.marks = {i: () for i in server.ids('grizzly')[3:]}
+    for n, told in ((9, False), (10, True)):
+        res = download('grizzly', n=n, source=service(server, INaturalist), dest=tmp_path/'images', check=False)
+        assert res.words[0].kept == n and res.ok
+    assert 'grizzly: 3 photographs are marked' in str(res) and 'commercial purposes' in str(res) and 'commercial purposes' in res._repr_html_()
+
+def test_past_the_ten_thousandth(server):
+    server.n = 10_150  # ids of the next word begin in between, which nobody asks for here
+    got, _ = found(server, 10_150)
+    assert len(got) == len(set(got)) == 10_150 and server.wrong == []
+    pages = [q for path, q in server.queries if path.endswith('/observations') and 'term_id' in q]
+    assert len(pages) == 51 and not any('page' in q for q in pages)
+    below = [int(q['id_below']) for q in pages[1:]]
+    assert below == sorted(set(below), reverse=True)
+
+def test_all_photographs_of_an_observation_are_looked_at(server):
+    a, b, c, d = map(int, server.ids('grizzly')[:4])
+    server.n, other = 4, 10**6
+    server.photos = {str(a): [None, 'cc-by-nc', 'cc-by'], str(b): ['cc-by', 'cc-by'], str(c): [None, None], str(d): ['pd', 'gfdl']}
+    assert found(server) == ([b, a + other, b + other, a + 2*other], '')                    # of c and d no photograph has one of these licences
+    assert found(server, licence='by')[0] == [b, a + 2*other, b + other]
+    every = {int(r.id): r.licence for r in service(server, INaturalist, licence='any').search('grizzly', 99)}
+    assert len(every) == 9 and (every[d], every[d + other], every[c]) == ('Public domain', 'GFDL', 'All rights reserved')
+    assert [r.licence for r in service(server, INaturalist, licence=['pdm', 'by']).search('grizzly', 99)][-1] == 'CC BY 4.0'
+
+def test_place_and_days(server, tmp_path):
+    ids = server.ids('grizzly')
+    server.days = dict(zip(ids, [f'2024-{m:02}-15' for m in range(1, 13)]))
+    assert found(server, place='alaska, us', since='2024-03-15', until='2024-05-15')[0] == [int(ids[i]) for i in (4, 3, 2)]
+    assert server.queries[-1][1]['place_id'] == '6' and found(server, place='Georgia, US')[0] == []
+    for place, told in (('Georgia', 'give one of: Georgia, US; Republic of Georgia'), ('Alas', 'give one of: Alaska, US'), ('Nowhere', 'inaturalist.org/places')):
+        res = download('grizzly', source=service(server, INaturalist, place=place), dest=tmp_path/'images')
+        assert told in res.trouble and '\n' not in res.trouble
+    with pytest.raises(DataError, match='until is .yesterday'): service(server, INaturalist, until='yesterday')
+
+def test_no_more_than_it_gives_in_an_hour(server, tmp_path):
+    server.n, source = 100, service(server, INaturalist)
+    source.limits = (60_000, 3600, 'an hour'), (10**9, 86400, 'a day')
+    res = download('grizzly', n=90, source=source, dest=tmp_path/'images', check=False)
+    came = sum(r['bytes'] for r in rows(tmp_path/'images'))
+    assert 'gives no more than 6e-05 GB an hour' in res.trouble and 'the same command goes on later' in res.trouble
+    one = max(r['bytes'] for r in rows(tmp_path/'images'))
+    assert 60_000 <= came <= 60_000 + 2*network.PER_HOST*one and len(is_whole(tmp_path/'images')) == len(rows(tmp_path/'images')) < 90
+    asked = sum(server.asked.values())
+    assert download('grizzly', n=90, source=source, dest=tmp_path/'images', check=False).trouble and sum(server.asked.values()) == asked  # in a new process
+    source.limits = (60_000, -5, 'an hour'),                                                 # as if it were later
+    assert download('grizzly', n=90, source=source, dest=tmp_path/'images', check=False).words[0].kept == 90
+    assert max(server.asked.values()) == 1
+
+@pytest.fixture
+def tables(server, tmp_path):
+    "iNaturalist's tables, with the server's photographs."
+    ids = server.ids('grizzly')
+    taxa = [('901', '48460/1', '10', 'species', 'Ursus arctos', 'true'), ('902', '48460/1/901', '5', 'subspecies', 'Ursus arctos horribilis', 'true'),
+            ('903', '48460/1', '10', 'species', 'Ursus "maritimus"', 'true')]
+    seen = [(f'o{i}', '7', '1.0', '2.0', '', taxon, grade, day) for i, (taxon, grade, day) in enumerate(
+            [('901', 'research', '2024-01-01'), ('902', 'research', '2024-02-01'), ('901', 'needs_id', '2024-01-01'), ('903', 'research', '2024-01-01'),
+             ('901', 'research', '')])]
+    photos = [(f'p{k}', ids[k], f'o{o}', '7', 'jpg', code, '120', '120', str(position)) for k, (o, code, position) in enumerate(
+              [(0, 'CC-BY', 1), (0, 'CC-BY-NC', 0), (1, 'CC0', 0), (2, 'CC-BY', 0), (3, 'CC-BY', 0), (4, 'PD', 0)])]
+    heads = {'taxa': 'taxon_id ancestry rank_level rank name active', 'observers': 'observer_id login name',
+             'observations': 'observation_uuid observer_id latitude longitude positional_accuracy taxon_id quality_grade observed_on',
+             'photos': 'photo_uuid photo_id observation_uuid observer_id extension license width height position'}
+    for (name, head), lines in zip(heads.items(), (taxa, [('7', 'ada', 'Ada & Ben'), ('8', 'eve', '')], seen, photos)):
+        text = '\n'.join('\t'.join(line) for line in [head.split(), *lines]) + '\n'
+        (tmp_path/f'{name}.csv.gz').write_bytes(gzip.compress(text.encode()))
+    return tmp_path
+
+def bucket(server, tables, **kwargs): return INaturalistOpenData(tables, base=f'{server.url}/', net=net(), **kwargs)
+
+def test_the_open_data(server, tables):
+    ids, source = server.ids('grizzly'), bucket(server, tables)
+    assert [r.id for r in source.search('ursus arctos', 99)] == [ids[1], ids[2], ids[5], ids[0]]            # firsts first
+    assert [r.id for r in bucket(server, tables, licence=['cc0', 'by']).search('Ursus arctos', 99)] == [ids[2], ids[0]]
+    assert [r.id for r in bucket(server, tables, since='2024-01-15').search('Ursus arctos', 99)] == [ids[2]]
+    assert [r.id for r in source.search('Ursus "maritimus"', 99)] == [ids[4]]
+    res = download('Ursus arctos', n=3, source=source, dest=tables/'images', check=False)
+    assert res.words[0].new == 3 and 'iNaturalist Open Data' in str(res) and server.queries == []
+    row = next(r for r in rows(tables/'images') if r['id'] == ids[1])
+    assert (row['source'], row['photographer'], row['licence'], row['page']) == (
+        'inaturalist', 'Ada & Ben', 'CC BY-NC 4.0', 'https://www.inaturalist.org/observations/o0')
+    assert 'give its scientific name' in str(download('grizzly', source=source, dest=tables/'images'))
+
+def test_open_data_that_is_not_whole(server, tables):
+    whole = (tables/'photos.csv.gz').read_bytes()
+    for content in (whole[:-20], whole[:60], b'<html>', gzip.compress(b'a\tb\n'), gzip.compress(b'\xff\xfe'), b''):
+        (tables/'photos.csv.gz').write_bytes(content)
+        with pytest.raises(DataError, match='photos.csv.gz is damaged') as e: list(bucket(server, tables).search('Ursus arctos', 9))
+        assert '\n' not in str(e.value)
+    (tables/'photos.csv.gz').unlink()
+    with pytest.raises(DataError, match='has no photos.csv.gz'): bucket(server, tables)
+    (tables/'photos.csv').write_bytes(gzip.decompress(whole))
+    assert len(list(bucket(server, tables).search('Ursus arctos', 9))) == 4
