@@ -202,10 +202,9 @@ class _Owner:
 # %% ../nbs/10_network.ipynb #6b41c5b8
 @dataclass
 class Answer:
-    "What came for a request. (With a status, for flickrapi.)"
+    "What came for a request."
     content:bytes
-    headers:dict
-    status_code:int=200
+    headers:dict # by names in any case
 
 # %% ../nbs/10_network.ipynb #03f6f268
 def _session(allow, tries, backoff, contact):
@@ -331,6 +330,9 @@ class Net(_Asking):
         "The answer to a query, which may come compressed. What goes wrong is a `NetError`."
         return self._ask('GET', url, params=params, headers={'Accept-Encoding': 'gzip'} | (headers or {}))
 
-    def post(self, url, data=None, auth=None, timeout=None):
-        "As a session's `post`, for flickrapi."
-        return self._ask('POST', url, data=data, auth=auth) # with the timeouts of all others
+    def post(self,
+        url:str, # of a service
+        data:dict # a form
+    )->Answer:
+        "The answer to a form. What goes wrong is a `NetError`."
+        return self._ask('POST', url, data=data)
