@@ -527,7 +527,8 @@ def credits_page(args):
 def _credits_args(commands):
     p = _command(commands, 'credits', credits_page,
                  'write a page with photographer, licence and link of every photograph', 'bearclf credits images',
-                 '\nThe licences that ask for a name are kept by putting this page where the photographs go.')
+                 '\nPut it where the photographs go; it says itself which conditions it keeps, and which are\n'
+                 'left to you. Beside it lies the same as a table for programs, credits.csv.')
     p.add_argument('images', metavar='IMAGES', help='a folder that bearclf download filled')
     p.add_argument('--out', metavar='FILE', help='the page (default: IMAGES/credits.html)')
 

@@ -152,7 +152,8 @@ def _open_folder(dest, folder):
 # %% ../nbs/14_download.ipynb #d5f3fc52
 def _row(record, file, folder, source):
     "The line of the manifest for a photograph that has arrived in `file`."
-    known = {k: getattr(record, k) for k in ('source', 'id', 'page', 'url', 'photographer', 'licence', 'query')}
+    known = {k: getattr(record, k) for k in ('source', 'id', 'page', 'url', 'photographer', 'licence', 'title',
+                                             'attribution', 'query')}
     now = datetime.now(timezone.utc).isoformat(timespec='seconds')
     if hasattr(source, 'size'): known['asked'] = source.size
     return dict(file=f'{folder}/{file.name}', **known, sha256=sha256(file), size=picture_size(file),

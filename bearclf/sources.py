@@ -21,7 +21,8 @@ from urllib.parse import urljoin
 
 from .drawn import draw_file, drawing_names
 from .network import Net, NetError
-from .pictures import BearclfError, DataError, PictureError, open_header, open_picture, progress_bar, shown, whole_file
+from .pictures import (BearclfError, DataError, PictureError, open_header, open_picture, progress_bar, shown,
+                              whole_file)
 
 # %% ../nbs/13_sources.ipynb #dcfbb2e7
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Record:
     page:str = ''        # of the photograph, for people
     photographer:str = ''
     licence:str = ''
+    title:str = ''       # of the photograph, if it has one
+    attribution:str = '' # how the photographer wants to be named, if that is said
 
     @property
     def stem(self)->str:
@@ -92,8 +95,9 @@ def _licence_name(short, version=''):
 # %% ../nbs/13_sources.ipynb #9aff1a9c
 def _licence_at(url):
     "The licence whose deed is at `url`; empty for any other page."
-    m = re.search(r'creativecommons\.org/(?:licenses|publicdomain)/([a-z-]+)/(\d\.\d)', url or '')
-    return _licence_name(*m.groups()) if m else ''
+    port = r'(?:/(igo|scotland|[a-z]{2})(?![\w.]))?'
+    m = re.search(r'creativecommons\.org/(?:licenses|publicdomain)/([a-z+-]+)/(\d\.\d)' + port, url or '')
+    return f"{_licence_name(m[1], m[2])} {(m[3] or '').upper()}".strip() if m else ''
 
 # %% ../nbs/13_sources.ipynb #6cd54ded
 def _short(licence):
@@ -190,8 +194,8 @@ class Found:
         return f'{self.total:,}{first}' + (f': {each}' if each else '')
 
 # %% ../nbs/13_sources.ipynb #75fad0d1
-class _Service(_Asked):
-    "What the sources below share beyond that: licences, and the fetching of files."
+class _Searched(_Asked):
+    "A service that is asked for photographs by words: licences, sizes, and how many there are."
     note, limits = '', ()
 
     def __init__(self,
@@ -242,6 +246,9 @@ class _Service(_Asked):
         if not all(whole):
             self.note = f'{self.title} gives no more than {self.depth} for a search and year; narrow it by more words'
 
+# %% ../nbs/13_sources.ipynb #0b4ab055
+class _Service(_Searched):
+    "What the sources below share: that, and the fetching of files."
     def fetch(self,
         record:Record, # of this source
         dest:Path # a folder
@@ -353,8 +360,8 @@ def _flickr_record(flickr, p, query):
     sizes = sorted((side(s), p[f'url_{s}']) for s in _FLICKR_SIZES if f'url_{s}' in p)
     url = ([u for side, u in sizes if side <= flickr.side] or [sizes[0][1]])[-1]
     page = f"https://www.flickr.com/photos/{p['owner']}/{p['id']}"
-    return Record(flickr.name, str(p['id']), query, _web(url), page,
-                  _text(p['ownername']), flickr._names.get(str(p['license']), 'unknown'))
+    return Record(flickr.name, str(p['id']), query, _web(url), page, _text(p['ownername']),
+                  flickr._names.get(str(p['license']), 'unknown'), _text(p.get('title')))
 
 # %% ../nbs/13_sources.ipynb #45eec671
 _SECONDS = {'second': 1, 'minute': 60, 'hour': 3600, 'day': 86400}
@@ -368,16 +375,36 @@ def _rates(headers):
         left = told.get(f'x-ratelimit-available-{scope[1]}', '')
         yield int(m[1]), next((t for t in _SECONDS if t[0] == m[2][0]), 'day'), int(left) if left.isdigit() else 1
 
+# %% ../nbs/13_sources.ipynb #7d07cae0
+class _Token:
+    "What shows a registered client of Openverse's; none without a key."
+    def __init__(self, key, secret): self.key, self.secret, self.token, self.until = key, secret, '', 0
+
+    def headers(self, service):
+        "The token, asked for where it is missing or has run out."
+        if self.key and time.monotonic() > self.until:
+            data = dict(grant_type='client_credentials', client_id=self.key, client_secret=self.secret)
+            try: content = service.net.post(urljoin(service.base, 'auth_tokens/token/'), data).content
+            except NetError as e:
+                if not re.search('40[01]', str(e)): raise
+                raise SourceError('Openverse does not accept this key and its secret: look at OPENVERSE_KEY and '
+                                  'OPENVERSE_SECRET, or --key and --secret.') from None
+            try:
+                answer = json.loads(content)
+                self.token, self.until = answer['access_token'], time.monotonic() + answer['expires_in'] - 60
+            except (ValueError, KeyError, TypeError): raise service._fail('sent an answer that is no token') from None
+        return {'Authorization': f'Bearer {self.token}'} if self.key else {}
+
 # %% ../nbs/13_sources.ipynb #bc479414
 class Openverse(_Service):
     """Photographs that Openverse knows of. More often with a key, which is free.
 
     Fields: https://api.openverse.org/v1/#tag/images/operation/images_search (`id`, `url`, `foreign_landing_url`,
-    `creator`, `license`, `license_version`, `width`, `height`, `thumbnail`: up to 600 pixels wide; sensitive results
-    are left out by default). Limits: the headers of each answer, by https://github.com/WordPress/openverse,
-    api/api/utils/throttle.py. 20 results a page, 240 in all (api/api/constants/restricted_features.py there): a
-    page whose photographs are there already is not asked for again. Token of a client:
-    https://api.openverse.org/v1/#tag/auth/operation/token (OAuth 2, client credentials)."""
+    `title`, `creator`, `license`, `license_version`, `license_url`, `width`, `height`, `thumbnail`: up to 600 pixels
+    wide; sensitive results are left out by default). Limits: the headers of each answer, by
+    https://github.com/WordPress/openverse, api/api/utils/throttle.py. 20 results a page, 240 in all
+    (api/api/constants/restricted_features.py there): a page whose photographs are there already is not asked for
+    again. Token of a client: https://api.openverse.org/v1/#tag/auth/operation/token (OAuth 2, client credentials)."""
     name, title, base = 'openverse', 'Openverse', 'https://api.openverse.org/v1/'
     interval = 3. # what it said last, see `_heed`
 
@@ -387,26 +414,13 @@ class Openverse(_Service):
         **kwargs # licence, size, base, net, interval
     ):
         super().__init__(**kwargs)
-        self.key, self.secret, self._paced = key, secret, kwargs.get('interval') is None
-        self._token, self._spent = ('', 0), ('', 0) # each until some time
-
-    def _headers(self):
-        "The token, asked for where it is missing or has run out."
-        if self.key and time.monotonic() > self._token[1]:
-            data = dict(grant_type='client_credentials', client_id=self.key, client_secret=self.secret)
-            try: content = self.net.post(urljoin(self.base, 'auth_tokens/token/'), data).content
-            except NetError as e:
-                if not re.search('40[01]', str(e)): raise
-                raise SourceError('Openverse does not accept this key and its secret: look at OPENVERSE_KEY and '
-                                  'OPENVERSE_SECRET, or --key and --secret.') from None
-            try: self._token = (t := json.loads(content))['access_token'], time.monotonic() + t['expires_in'] - 60
-            except (ValueError, KeyError, TypeError): raise self._fail('sent an answer that is no token') from None
-        return {'Authorization': f'Bearer {self._token[0]}'} if self.key else {}
+        self._token, self._paced = _Token(key, secret), kwargs.get('interval') is None
+        self._spent = '', 0 # what is used up, and until when
 
     def _query(self, url, params):
         what, until = self._spent
         if time.monotonic() < until: raise NetError(what)
-        answer = self.net.query(url, params, self._headers())
+        answer = self.net.query(url, params, self._token.headers(self))
         self._heed(answer.headers)
         return answer
 
@@ -417,7 +431,7 @@ class Openverse(_Service):
             if seconds <= 60 and self._paced: self.interval = seconds/most
             if seconds <= 60 and not left: self._next = max(self._next, now + seconds)
             elif not left:
-                more = '' if self.key else ', more with a key (see --help)'
+                more = '' if self._token.key else ', more with a key (see --help)'
                 self._spent = f'allows {most} queries a {time_}{more}, and all of them are used', now + seconds
 
     def _results(self, query, n, start):
@@ -436,8 +450,9 @@ class Openverse(_Service):
     def _record(self, p, query):
         fits = max(p.get('width') or 0, p.get('height') or 0) <= self.side
         url = p['url'] if fits else p.get('thumbnail') or p['url']
+        licence = _licence_at(p.get('license_url')) or _licence_name(p['license'], p.get('license_version') or '')
         return Record(self.name, str(p['id']), query, _web(url), _web(p['foreign_landing_url']),
-                      _text(p.get('creator')), _licence_name(p['license'], p.get('license_version') or ''))
+                      _text(p.get('creator')), licence, _text(p.get('title')))
 
 # %% ../nbs/13_sources.ipynb #769ea4b8
 # What annotations say, as (attribute, value): alive or dead = alive, evidence of presence = organism.
@@ -652,8 +667,9 @@ class Wikimedia(_Service):
 
     Fields: https://www.mediawiki.org/wiki/API:Search (as a generator, with `continue`),
     https://www.mediawiki.org/wiki/API:Imageinfo (`url`, `thumburl`, `width`, `height`, `descriptionurl`),
-    https://www.mediawiki.org/wiki/Extension:CommonsMetadata (`Artist`, `LicenseShortName`, `LicenseUrl`; they may
-    hold HTML), https://www.mediawiki.org/wiki/Help:CirrusSearch (`filetype:bitmap`; `creationdate:2024`, a year, by
+    https://www.mediawiki.org/wiki/Extension:CommonsMetadata (`ObjectName`, `Artist`, `Attribution`,
+    `LicenseShortName`, `LicenseUrl`; they may hold HTML), https://www.mediawiki.org/wiki/Help:CirrusSearch
+    (`filetype:bitmap`; `creationdate:2024`, a year, by
     https://github.com/wikimedia/mediawiki-extensions-CirrusSearch, includes/Query/DateRangeFeature.php). Widths:
     https://www.mediawiki.org/wiki/Common_thumbnail_sizes (all others are refused since 2026). Manners:
     https://www.mediawiki.org/wiki/API:Etiquette (one query after the other)."""
@@ -668,7 +684,7 @@ class Wikimedia(_Service):
     def _info(self, **which):
         "What is asked of `which` pictures."
         info = dict(prop='imageinfo', iiprop='url|size|extmetadata',
-                    iiextmetadatafilter='Artist|LicenseShortName|LicenseUrl')
+                    iiextmetadatafilter='ObjectName|Artist|Attribution|LicenseShortName|LicenseUrl')
         if self.side < SIZES['original']: info['iiurlwidth'] = self._width()
         return dict(action='query', format='json', formatversion=2) | info | which
 
@@ -690,7 +706,8 @@ class Wikimedia(_Service):
         meta = {k: v['value'] for k, v in info['extmetadata'].items()}
         licence = _licence_at(meta.get('LicenseUrl')) or _text(meta['LicenseShortName'])
         return Record(self.name, str(p['pageid']), query, _web(info.get('thumburl') or info['url']),
-                      _web(info['descriptionurl']), _text(meta.get('Artist')), licence)
+                      _web(info['descriptionurl']), _text(meta.get('Artist')), licence,
+                      _text(meta.get('ObjectName')), _text(meta.get('Attribution')))
 
 # %% ../nbs/13_sources.ipynb #207a7007
 def _wikimedia_results(service, query, n, year=None):

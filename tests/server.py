@@ -77,6 +77,7 @@ class Server(ThreadingHTTPServer):
         self.lacking = set()     # ids of which the services say too little
         self.licence = '4'       # of all photographs, as Flickr's number
         self.licences = {}       # {id: its licence, where it has another: as the service says it}
+        self.attributions = {}   # {id: how its photographer wants to be named, on Commons}
         self.overlap = 0         # how many results of a page come on the next one again
         self.asked, self.sent, self.queries, self.agents = Counter(), Counter(), [], set()
         self.patience = 10**9    # queries that are answered before all others get 429
@@ -146,6 +147,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             time.sleep(s.latency)
             if path.startswith('/photo/') and host in s.refusing: return self.busy(b'')
+            if path.endswith('unavailable_l.png'): return self.placeholder(b'')
             if path.startswith(('/photo/', '/photos/')): return self.photo(path.split('/')[-1].split('.')[0], path)
             s.queries.append((path, q))
             if s.api_faults and (fault := s.api_faults.pop(0)) is not None:
@@ -213,13 +215,14 @@ class Handler(BaseHTTPRequestHandler):
         page, size = int(q['page']), int(q['page_size'])
         if size > 20: return self.send({'detail': 'page_size may not exceed 20 for anonymous requests'}, 401)
         if page*size > 240: return self.send({'detail': 'anonymous requests reach 240 results'}, 401)
-        ids, more = s.page(q['q'], page, size)
-        rows = [{'id': i, 'foreign_landing_url': f'https://www.flickr.com/photos/7/{i}', 'creator': 'Ada & Ben', 'license': 'by',
-                 'license_version': '2.0', 'license_url': f'{CC}/by/2.0/', 'width': 1000 if int(i) % 2 else 5000, 'height': 700,
+        def is_asked_for(i): return 'license' not in q or s.licences.get(i, ('by',))[0] in q['license'].split(',')
+        ids, more = s.page(q['q'], page, size, is_asked_for)
+        def licence(i): return dict(zip(('license', 'license_version', 'license_url'), s.licences.get(i, ('by', '2.0', f'{CC}/by/2.0/'))))
+        rows = [{'id': i, 'foreign_landing_url': f'https://www.flickr.com/photos/7/{i}', 'title': f'Bear {i}', 'creator': 'Ada & Ben', **licence(i), 'width': 1000 if int(i) % 2 else 5000, 'height': 700,
                  'url': self.link(i, 'o'), 'thumbnail': self.link(i, 'thumb')} for i in ids]
         for r in rows:
             if r['id'] in s.lacking: del r['url'], r['thumbnail']
-        n = len(s.ids(q['q']))
+        n = len([*filter(is_asked_for, s.ids(q['q']))])
         self.send({'result_count': n, 'page_count': -(-n//max(1, size - s.overlap)), 'page_size': size, 'page': page, 'results': rows}, **rates)
 
     def inaturalist(self, path, q):
@@ -237,7 +240,7 @@ class Handler(BaseHTTPRequestHandler):
         rows = [self.observation(i) for i in s.ids(s.taxon) if int(i) + 5 < int(q.get('id_below', 10**9))]
         rows = [o for o in rows if self.is_asked_for(o, q)][::-1 if q.get('order', 'desc') == 'desc' else 1]
         page, per_page = int(q.get('page', 1)), int(q['per_page'])
-        assert q['order_by'] == 'id' and per_page <= 200 and page*per_page <= 10_000, 'iNaturalist gives 200 a page, 10,000 in all'
+        assert q.get('order_by', 'id') == 'id' and per_page <= 200 and page*per_page <= 10_000, 'iNaturalist gives 200 a page, 10,000 in all'
         self.send({'total_results': len(rows), 'page': page, 'per_page': per_page, 'results': rows[per_page*(page - 1):][:per_page]})
 
     def observation(self, i):
@@ -275,12 +278,16 @@ class Handler(BaseHTTPRequestHandler):
             word, _, year = q['gsrsearch'].removesuffix(' filetype:bitmap').partition(' creationdate:')
             ids, more = s.page(word, offset//size + 1, size, lambda i: not year or s.years.get(i, 2024) == int(year))
         if not ids: return self.send({'batchcomplete': True})
-        meta = {'Artist': {'value': '<a href="//commons.wikimedia.org/wiki/User:Ada">Ada &amp; Ben</a>', 'source': 'x'},
-                'LicenseShortName': {'value': 'CC BY 2.0'}, 'LicenseUrl': {'value': f'{CC}/by/2.0'}}
+        def meta(i):
+            short, url = s.licences.get(i, ('CC BY 2.0', f'{CC}/by/2.0'))
+            meta = {'Artist': '<a href="//commons.wikimedia.org/wiki/User:Ada">Ada &amp; Ben</a>', 'LicenseShortName': short, 'ObjectName': f'Bear {i}'}
+            if url: meta['LicenseUrl'] = url
+            if i in s.attributions: meta['Attribution'] = s.attributions[i]
+            return {k: {'value': v, 'source': 'x'} for k, v in meta.items() if k in q['iiextmetadatafilter'].split('|')}
         def sides(i): return dict(zip(('width', 'height'), s.shapes.get(i, (4000, 3000))))
         pages = [{'pageid': int(i), 'ns': 6, 'title': f'File:{i}.jpg', 'index': k, 'imageinfo': [{**sides(i),
                   'url': self.link(i, 'o'), 'thumburl': self.link(i, q.get('iiurlwidth', 'o')),
-                  'descriptionurl': f'https://commons.wikimedia.org/wiki/File:{i}.jpg', 'extmetadata': meta}]} for k, i in enumerate(ids)]
+                  'descriptionurl': f'https://commons.wikimedia.org/wiki/File:{i}.jpg', 'extmetadata': meta(i)}]} for k, i in enumerate(ids)]
         for p in pages:
             if str(p['pageid']) in s.lacking: del p['imageinfo']
         follows = {'continue': {'gsroffset': offset + size, 'continue': 'gsroffset||'}} if more else {}
@@ -335,6 +342,8 @@ class Handler(BaseHTTPRequestHandler):
     def bomb(self, body): self.send(gzip.compress(bytes(10**7)), Content_Encoding='gzip')
     def no_json(self, body): self.send(b'<html>Down for maintenance')
     def a_list(self, body): self.send([1])
+    def placeholder(self, body): self.send(picture('3', 120, 'PNG'), type='image/png') # that the photograph is gone, at its own address
+    def to_placeholder(self, body): self.redirect(f'{self.server.url}/photo/en-us/photo_unavailable_l.png')
     def html(self, body): self.send(b'<!doctype html><title>Sorry</title>', type='image/jpeg')
     def empty(self, body): self.send(b'', type='image/jpeg')
     def half_a_picture(self, body): self.send(body[:len(body)//2], type='image/jpeg')

@@ -1,14 +1,15 @@
 "Photo services, against a server that speaks their protocols."
-import gzip, re, time, types
+import csv, gzip, re, time, types
 
 import pytest, requests
 from flickrapi import FlickrAPI
 
 from bearclf import network, sources
 from bearclf.download import download
+from bearclf.manifest import write_credits
 from bearclf.pictures import DataError, PictureError
 from bearclf.sources import Flickr, INaturalist, INaturalistOpenData, Openverse, Wikimedia
-from server import BASES, hasty, is_whole, net, rows, service
+from server import BASES, CODES, hasty, is_whole, net, rows, service
 
 @pytest.mark.parametrize('kind', BASES)
 def test_each_service(server, tmp_path, kind):
@@ -162,6 +163,38 @@ def test_commons_ends_a_word_at_its_depth_and_not_the_run(server, tmp_path):
     assert [w.new for w in res.words] == [125, 50] and res.trouble == '' and len(is_whole(tmp_path)) == 175
     assert 'teddy: Wikimedia Commons gives no more than 10,000 for a search and year; narrow it' in str(res) and 'grizzly: Wiki' not in str(res)
 
+def test_flickr_goes_on_by_years_where_a_search_is_cut_off(server):
+    server.n = 4100
+    for k, i in enumerate(server.ids('grizzly')): server.years[i] = 2005 + k%20
+    net_ = net(max_bytes=10**7)
+    found = [r.id for r in service(server, Flickr, net=net_).search('grizzly', 5000)]
+    assert len(found) == len(set(found)) == 4100
+    server.years = {}
+    source = service(server, Flickr, net=net_)
+    assert len([*source.search('grizzly', 5000)]) == 4000 and source.note.startswith('Flickr gives no more than 4,000 for a search and year')
+    assert len([*source.search('grizzly', 4000)]) == 4000 and source.note == ''  # as many as were wanted
+
+MIXED = {Flickr: ['4', '4', '5', '9', '0'], Openverse: [(l, '2.0', '') for l in ('by', 'by', 'by-sa', 'cc0', 'pdm')],
+         Wikimedia: [(f'CC {l} 4.0', '') for l in ('BY', 'BY', 'BY-SA')] + [('CC0', ''), ('GFDL', '')]}
+
+@pytest.mark.parametrize('kind', BASES)
+def test_how_many_there_are_by_licence(server, kind):
+    server.n = 200
+    for ids in (server.ids('grizzly'),):
+        if kind is INaturalist: server.photos = dict(zip(ids, [['cc-by'], ['cc-by'], ['cc-by-sa'], ['cc0'], ['cc-by-nc']]*40))
+        else: server.licences = dict(zip(ids, MIXED[kind]*40))
+    count = lambda licence: service(server, kind, licence=licence).count('grizzly')
+    last = {Flickr: {}, Openverse: {'pdm': 40}, INaturalist: {'by-nc': 40}, Wikimedia: {}}[kind]
+    if kind is Wikimedia: # which does not count by licence
+        assert str(count('cc')) == '200; of the first 50: 20 by, 10 by-sa, 10 cc0, 10 GFDL' and count('by').total == 200
+    else:
+        assert count('cc').licences == {'by': 80, 'by-sa': 40, 'cc0': 40} | last and count('cc').total == 160 + sum(last.values())
+        assert count(['by', 'cc0']).licences == {'by': 80, 'cc0': 40} and count('by').total == 80
+        everything = count('any')
+        assert everything.total == 200 and everything.licences == {'by': 80, 'by-sa': 40, 'cc0': 40} | last
+    nothing = service(server, kind).count('nothing')
+    assert nothing.total == 0 and str(nothing) == '0' and not server.asked
+
 def test_flickr_asks_for_licences_by_number(server, tmp_path):
     assert list(service(server, Flickr).search('grizzly', 1))
     assert server.queries[-1][1]['license'] == '1,2,3,4,5,9,10,11' and server.queries[-1][1]['safe_search'] == '1'
@@ -181,6 +214,41 @@ def test_other_services_are_asked_for_licences(server):
     list(service(server, INaturalist, licence=['by', 'cc0', 'pdm']).search('grizzly', 1))
     assert server.queries[-1][1]['photo_license'] == 'cc-by,cc0'
     for kind in (Openverse, INaturalist, Wikimedia): assert list(service(server, kind, licence='by-nc').search('grizzly', 5)) == []
+
+CC = 'https://creativecommons.org'
+@pytest.mark.parametrize('kind, said', [
+    (Flickr, {i: (name, name) for i, name in {'0': 'All Rights Reserved', '1': 'CC BY-NC-SA 2.0', '2': 'CC BY-NC 2.0', '3': 'CC BY-NC-ND 2.0', '4': 'CC BY 2.0',
+        '5': 'CC BY-SA 2.0', '7': 'No known copyright restrictions', '8': 'United States Government Work', '9': 'CC0 1.0', '10': 'Public Domain Mark 1.0',
+        '11': 'CC BY 4.0'}.items()}),
+    (Openverse, {('by-sa', '3.0', f'{CC}/licenses/by-sa/3.0/de/'): 'CC BY-SA 3.0 DE', ('by-nc-nd', '2.5', None): 'CC BY-NC-ND 2.5',
+        ('cc0', '1.0', f'{CC}/publicdomain/zero/1.0/'): 'CC0 1.0', ('pdm', '1.0', f'{CC}/publicdomain/mark/1.0/'): 'Public Domain Mark 1.0',
+        ('by-nd', '4.0', ''): 'CC BY-ND 4.0'}),
+    (INaturalist, dict(zip(CODES.split('|'), ['CC0 1.0', 'CC BY 4.0', 'CC BY-SA 4.0', 'CC BY-NC 4.0', 'CC BY-ND 4.0', 'CC BY-NC-SA 4.0', 'CC BY-NC-ND 4.0']))
+        | {'pd': 'Public domain', 'gfdl': 'GFDL', None: 'All rights reserved'}),
+    (Wikimedia, {('CC BY-SA 3.0 de', f'{CC}/licenses/by-sa/3.0/de/deed.en'): 'CC BY-SA 3.0 DE', ('CC BY 3.0 igo', f'{CC}/licenses/by/3.0/igo/'): 'CC BY 3.0 IGO',
+        ('Public domain', ''): 'Public domain', ('GFDL', 'https://www.gnu.org/copyleft/fdl.html'): 'GFDL', ('CC0', f'{CC}/publicdomain/zero/1.0/deed.en'): 'CC0 1.0',
+        ('CC BY-SA 4.0', f'{CC}/licenses/by-sa/4.0'): 'CC BY-SA 4.0', ('FAL', 'http://artlibre.org/licence/lal/en'): 'FAL'})])
+def test_every_licence_as_it_is(server, tmp_path, kind, said):
+    server.n = len(said)
+    ids = server.ids('grizzly')
+    server.licences = dict(zip(ids, said))
+    server.photos = {i: [code] for i, code in server.licences.items()} if kind is INaturalist else {}
+    names = {i: name[0] if isinstance(name, tuple) else name for i, name in zip(ids, said.values())}
+    assert {r.id: r.licence for r in service(server, kind, licence='any').search('grizzly', 99)} == names
+    free = {i for i, name in names.items() if re.match('CC|Public', name) and server.licences[i] != 'pd'} # which iNaturalist can't be asked for
+    assert {r.id for r in service(server, kind).search('grizzly', 99)} == free
+    res = download('grizzly', n=99, source=service(server, kind, licence='any'), dest=tmp_path/'images', check=False)
+    page = write_credits(tmp_path/'images')
+    with open(tmp_path/'images'/'credits.csv', encoding='utf-8', newline='') as f: table = {r['id']: r for r in csv.DictReader(f)}
+    assert res.words[0].new == len(said) and {i: r['licence'] for i, r in table.items()} == names
+    for i, r in table.items():
+        assert r['licence_page'] == deed(names[i]) and r['title'] == ('' if kind is INaturalist else f'Bear {i}') and (tmp_path/'images'/r['file']).is_file()
+        if r['licence_page']: assert f'<a href="{r["licence_page"]}">{names[i]}</a>' in page.read_text()
+
+def deed(name):
+    m = re.match(r'CC (BY\S*) (\d.\d) ?(\w*)$', name)
+    if m: return f'{CC}/licenses/{m[1].lower()}/{m[2]}/' + (f'{m[3].lower()}/' if m[3] else '')
+    return {'CC0 1.0': f'{CC}/publicdomain/zero/1.0/', 'Public Domain Mark 1.0': f'{CC}/publicdomain/mark/1.0/', 'GFDL': 'https://www.gnu.org/licenses/fdl.html'}.get(name, '')
 
 def test_flickr_says_what_its_codes_mean(server, tmp_path):
     assert 'key' in download('grizzly', source=service(server, Flickr, key='bad'), dest=tmp_path/'images').trouble
