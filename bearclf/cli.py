@@ -428,6 +428,18 @@ def _undo_args(commands):
                  '\nWhat you set aside by hand stays there; nothing is overwritten.')
     p.add_argument('images', metavar='IMAGES', help='the folder')
 
+# %% ../nbs/34_cli.ipynb #8d03cfa7
+def _count_photographs(words, source):
+    "Say how many there are, by licence; 1 if there are none of a word."
+    from bearclf.sources import NothingFound
+    code = 0
+    for word in words:
+        try: found = source.count(word)
+        except NothingFound as e: found = e
+        print(f'{shown(word)}: {found}')
+        code |= not getattr(found, 'total', 0)
+    return int(code)
+
 # %% ../nbs/34_cli.ipynb #9dcb3214
 def download_photographs(args):
     "Fetch photographs for search words; 1 if a word found nothing, or something was refused or set aside."
@@ -439,6 +451,7 @@ def download_photographs(args):
     if not args.source:
         why = '' if source.name == 'flickr' else ', as there is no key for Flickr'
         print(f'bearclf: from {source.title}{why}; --source chooses another.', file=sys.stderr)
+    if args.dry_run: return _count_photographs(args.words, source)
     try: res = download(args.words, args.n, source, args.dest)
     except KeyboardInterrupt:
         print('bearclf: stopped; what has arrived stays, and the same command goes on from there.', file=sys.stderr)
@@ -483,7 +496,7 @@ def _download_args(commands):
     p.usage = ('%(prog)s WORD [WORD ...] [-n N] [--source NAME] [--dest DEST]\n'
                '       [--license NAME [NAME ...]] [--size SIZE] [--key KEY] [--secret SECRET]\n'
                '       [--place PLACE] [--since DAY] [--until DAY] [--tables FOLDER]\n'
-               '       [--contact ADDRESS] [--despite-noai]')
+               '       [--contact ADDRESS] [--despite-noai] [--dry-run]')
     p.add_argument('words', nargs='+', metavar='WORD', help='a search word; quote it if it has spaces')
     p.add_argument('-n', type=int, default=170, metavar='N',
                    help='photographs wanted for each word (default: %(default)s)')
@@ -494,13 +507,15 @@ def _download_args(commands):
                    help='small (320 pixels at most), medium (640), large (1024) or original (default: %(default)s)')
     p.add_argument('--key', metavar='KEY', help='for Flickr or Openverse')
     p.add_argument('--secret', metavar='SECRET', help='that belongs to the key for Openverse')
-    p.add_argument('--contact', metavar='ADDRESS', help='your e-mail address or page, so that a service can write to you')
+    p.add_argument('--contact', metavar='ADDRESS', help='your e-mail address or page, for services to write to')
     p.add_argument('--despite-noai', action='store_true',
                    help='take photographs too whose servers ask that no network learns from them')
     p.add_argument('--place', metavar='PLACE', help='for inaturalist: seen there, such as "Alaska, US"')
-    p.add_argument('--since', metavar='DAY', help='for inaturalist and its open data: seen on that day or later, such as 2024-05-31')
+    p.add_argument('--since', metavar='DAY',
+                   help='for inaturalist and its open data: seen on that day or later, such as 2024-05-31')
     p.add_argument('--until', metavar='DAY', help='for inaturalist and its open data: seen on that day or before')
     p.add_argument('--tables', metavar='FOLDER', help='for inaturalist-open-data: where its tables lie')
+    p.add_argument('--dry-run', action='store_true', help='only say how many there are, by licence')
 
 # %% ../nbs/34_cli.ipynb #a4ad251d
 def credits_page(args):

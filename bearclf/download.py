@@ -6,7 +6,7 @@
 __all__ = ['WordCount', 'Downloaded', 'download']
 
 # %% ../nbs/14_download.ipynb #1e5f8a96
-import html, os, re
+import html, os, re, shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from .checks import Report, verify
 from .labels import label_name
-from .manifest import NOTICES, Manifest, aside_of, listed_files, move_recorded
+from .manifest import NOTICES, Manifest, aside_of, listed_files, move_recorded, rows_follow
 from .network import PER_HOST
 from .pictures import (BearclfError, DataError, PictureError, folder_entries, is_picture, picture_size,
                               progress_bar, sha256, shown)
@@ -142,6 +142,7 @@ def _open_folder(dest, folder):
     try:
         (dest/folder).mkdir(exist_ok=True)
         for part in (dest/folder).glob('.*.part'): part.unlink(missing_ok=True)
+        shutil.rmtree(dest/folder/_AGAIN, ignore_errors=True)
     except OSError as e: raise DataError(f'{shown(e.filename)} can not be written ({e.strerror}).') from None
     path = Path(os.path.abspath(dest))
     places = path/folder, path.with_name(f'{path.name}_set_aside')/folder
@@ -149,11 +150,12 @@ def _open_folder(dest, folder):
     return {f.stem: f for f in files}
 
 # %% ../nbs/14_download.ipynb #d5f3fc52
-def _row(record, file, folder):
+def _row(record, file, folder, source):
     "The line of the manifest for a photograph that has arrived in `file`."
     known = {k: getattr(record, k) for k in ('source', 'id', 'page', 'url', 'photographer', 'licence', 'title',
                                              'attribution', 'query')}
     now = datetime.now(timezone.utc).isoformat(timespec='seconds')
+    if hasattr(source, 'size'): known['asked'] = source.size
     return dict(file=f'{folder}/{file.name}', **known, sha256=sha256(file), size=picture_size(file),
                 bytes=file.stat().st_size, time=now)
 
@@ -164,21 +166,37 @@ def _count(word, dest, file):
     word.elsewhere += not (dest/word.folder/Path(file).name).is_file()
 
 # %% ../nbs/14_download.ipynb #3eb617be
-def _is_there(record, word, dest, manifest, lying):
+def _is_there(record, word, dest, manifest, lying, source):
     "Was this photograph fetched before? Counts it, and gives it a line where it has none."
     file = manifest.files.get((record.source, record.id))
     if file is None:
         if not (f := lying.get(record.stem)): return False
-        manifest.add(_row(record, f, word.folder))
+        manifest.add(_row(record, f, word.folder, source))
         file = f.name
     _count(word, dest, file)
     return True
 
+# %% ../nbs/14_download.ipynb #5474b93c
+_AGAIN = '.again' # a folder for what is fetched again, until it is whole and known
+
+def _retire(dest, old, new):
+    "Remove the file `old`, in whose place `new` has come, both below `dest`; a line of `labels.csv` follows."
+    path = Path(os.path.abspath(dest))
+    rows_follow(path, [(path/old, path/new, None)])
+    (path/old).unlink(missing_ok=True)
+
+# %% ../nbs/14_download.ipynb #0a15984f
+def _as_asked(row, source, dest):
+    "Is the photograph of this line one as it is asked for now? (One that is elsewhere now is not asked for again.)"
+    wants = getattr(source, 'wants', lambda licence: True)
+    size = getattr(source, 'size', None)
+    return wants(row.get('licence', '')) and (row.get('asked', size) == size or not (dest/row['file']).is_file())
+
 # %% ../nbs/14_download.ipynb #5a084ae7
 class _Arrivals:
     "The photographs of one word that are on their way, entered into `word` and `manifest` as they arrive."
-    def __init__(self, word, manifest, bar, again):
-        self.word, self.manifest, self.bar, self.again, self.busy = word, manifest, bar, again, {}
+    def __init__(self, word, source, manifest, bar, again):
+        self.word, self.source, self.manifest, self.bar, self.again, self.busy = word, source, manifest, bar, again, {}
 
     def await_(self, future, record): self.busy[future] = record
 
@@ -193,13 +211,18 @@ class _Arrivals:
 
     def _enter(self, record, file):
         "Give the photograph its line. `PictureError` if another photograph came as the very same file."
-        if (record.source, record.id) in self.manifest.files: return True # here twice, by a Ctrl-C
-        row = _row(record, file, self.word.folder)
-        if first := self.manifest.shas.get(row['sha256']):
+        if not file.exists(): return True # here twice, by a Ctrl-C, as what is the same below
+        row = _row(record, file, self.word.folder, self.source)
+        old = self.manifest.found[record.source, record.query].get(record.id)
+        if old and all(old.get(k) == row.get(k) for k in ('file', 'sha256', 'asked')): return True
+        first = self.manifest.shas.get(row['sha256'])
+        if first and first != (record.source, record.id):
             self.again[first] += 1
             file.unlink()
             raise PictureError('It is the very same file as another photograph, as a notice in its place would be.')
+        if old: os.replace(file, self.manifest.path/row['file'])
         self.manifest.add(row)
+        if old and old['file'] != row['file']: _retire(self.manifest.path, old['file'], row['file'])
         return True
 
     def settle_some(self): self.settle(wait(self.busy, return_when=FIRST_COMPLETED).done)
@@ -226,18 +249,22 @@ def _fetch_word(source, word, dest, manifest, pool, again):
     "Fetch the photographs of a search word, entering each into `word` and `manifest`; `again` counts what came twice."
     n, folder, lying = word.wanted, dest/word.folder, _open_folder(dest, word.folder)
     before = dict(manifest.found[source.name, word.query])
-    for file in before.values(): _count(word, dest, file)
+    there = {id for id, row in before.items() if _as_asked(row, source, dest)}
+    for id in there: _count(word, dest, before[id]['file'])
+    start = len(there) if len(there) == len(before) else 0 # or what comes first now is not what came first then
     word.found = word.there
     with progress_bar(shown(word.query), total=n, initial=min(n, word.there), unit=' photographs', delay=1) as bar:
-        coming = _Arrivals(word, manifest, bar, again)
+        coming = _Arrivals(word, source, manifest, bar, again)
         try:
-            for record in source.search(word.query, 2*n + 20, len(before)) if word.kept < n else ():
-                if record.id in before: continue
+            for record in source.search(word.query, 2*n + 20, start) if word.kept < n else ():
+                old = before.get(record.id)
+                if old and (record.id in there or not (dest/old['file']).is_file()): continue
                 word.found += 1
                 try:
-                    if not _is_there(record, word, dest, manifest, lying):
+                    if old or not _is_there(record, word, dest, manifest, lying, source):
                         _check_limits(source, manifest)
-                        coming.await_(pool.submit(source.fetch, record, folder), record)
+                        if old: (folder/_AGAIN).mkdir(exist_ok=True)
+                        coming.await_(pool.submit(source.fetch, record, folder/_AGAIN if old else folder), record)
                 except PictureError as e: word.refuse(record, e)
                 while coming.busy and (len(coming.busy) >= 2*PER_HOST or word.kept + len(coming.busy) >= n):
                     coming.settle_some()
@@ -250,6 +277,7 @@ def _fetch_word(source, word, dest, manifest, pool, again):
         except BaseException:
             coming.give_up()
             raise
+        finally: shutil.rmtree(folder/_AGAIN, ignore_errors=True)
 
 # %% ../nbs/14_download.ipynb #6e0414d9
 def _set_notices_aside(dest, notices):

@@ -114,7 +114,7 @@ class Manifest:
     ):
         self.path, self.files = Path(path), {}   # {(source, id): the file in which it arrived}
         self.shas = {}                           # {hash of a file: the first photograph, (source, id), that came as it}
-        self.found = defaultdict(dict)           # {(source, search word): {id: file}}
+        self.found = defaultdict(dict)           # {(source, search word): {id: its last line}}
         self.sizes = defaultdict(lambda: ([], [0]))  # {source: (when files arrived, bytes of all up to each of them)}
 
     def __enter__(self):
@@ -144,7 +144,7 @@ class Manifest:
         if {'file', 'source', 'id'} <= row.keys():
             self.files[row['source'], row['id']] = row['file']
             self.shas.setdefault(row.get('sha256'), (row['source'], row['id']))
-            self.found[row['source'], row.get('query')][row['id']] = row['file']
+            self.found[row['source'], row.get('query')][row['id']] = row
             if isinstance(row.get('bytes'), int):
                 times, sums = self.sizes[row['source']]
                 times.append(str(row.get('time')))

@@ -134,8 +134,8 @@ _AT_FIRST = 2 # requests at the same time
 _IN_A_ROW = 3 # refusals, until an owner is left alone
 # {owner: (requests at the same time, bytes a second)}
 _RULES = {
-    # https://wikitech.wikimedia.org/wiki/Robot_policy (April 2025), over ten seconds; thumb.wikimedia.org came in August
-    # 2026, by https://phabricator.wikimedia.org/T427465
+    # https://wikitech.wikimedia.org/wiki/Robot_policy (April 2025), over ten seconds; thumb.wikimedia.org came in
+    # August 2026, by https://phabricator.wikimedia.org/T427465
     'wikimedia.org': (2, 25e6/8),
     'staticflickr.com': (2, math.inf), # no published rule; blocks by https://github.com/mikf/gallery-dl/issues/8297
 }
@@ -202,10 +202,9 @@ class _Owner:
 # %% ../nbs/10_network.ipynb #6b41c5b8
 @dataclass
 class Answer:
-    "What came for a request. (With a status, for flickrapi.)"
+    "What came for a request."
     content:bytes
-    headers:dict
-    status_code:int=200
+    headers:dict # by names in any case
 
 # %% ../nbs/10_network.ipynb #03f6f268
 def _session(allow, tries, backoff, contact):
@@ -331,6 +330,9 @@ class Net(_Asking):
         "The answer to a query, which may come compressed. What goes wrong is a `NetError`."
         return self._ask('GET', url, params=params, headers={'Accept-Encoding': 'gzip'} | (headers or {}))
 
-    def post(self, url, data=None, auth=None, timeout=None):
-        "As a session's `post`, for flickrapi."
-        return self._ask('POST', url, data=data, auth=auth) # with the timeouts of all others
+    def post(self,
+        url:str, # of a service
+        data:dict # a form
+    )->Answer:
+        "The answer to a form. What goes wrong is a `NetError`."
+        return self._ask('POST', url, data=data)

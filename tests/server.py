@@ -31,7 +31,8 @@ ARGUMENTS = {
     'licenses': {k: '.*' for k in ('method', 'format', 'nojsoncallback')},
     'flickr': {'method': r'flickr\.photos\.search', 'format': 'json', 'nojsoncallback': '1', 'text': '.+', 'license': several('[0-9]+'),
                'sort': '(date-posted|date-taken|interestingness)-(asc|desc)|relevance', 'media': 'all|photos|videos', 'content_types': several('[0-3]'),
-               'safe_search': '[123]', 'extras': several('license|owner_name|url_(sq|t|s|q|m|n|z|c|l|o|h|k)'), 'per_page': NUMBER, 'page': NUMBER},
+               'safe_search': '[123]', 'min_upload_date': r'\d{4}-01-01 00:00:00', 'max_upload_date': r'\d{4}-12-31 23:59:59', 'extras': several('license|owner_name|url_(sq|t|s|q|m|n|z|c|l|o|h|k)'), 'per_page': NUMBER, 'page': NUMBER},
+    'totals': {'action': 'query', 'format': 'json', 'formatversion': '2', 'list': 'search', 'srsearch': '.+', 'srnamespace': '6', 'srlimit': '1', 'srinfo': 'totalhits'},
     'openverse': {'q': '.{1,200}', 'license': several(SHORT), 'page': NUMBER, 'page_size': NUMBER},
     'taxa': {'q': '.+', 'is_active': 'true|false|any', 'per_page': NUMBER},
     'autocomplete': {'q': '.+', 'per_page': NUMBER},
@@ -174,17 +175,21 @@ class Handler(BaseHTTPRequestHandler):
         check('licenses' if q['method'] == 'flickr.photos.licenses.getInfo' else 'flickr', q)
         if q['method'] == 'flickr.photos.licenses.getInfo':
             return self.send({'licenses': {'license': [{'id': i, 'name': n, 'url': u} for i, (n, u) in FLICKR_LICENCES.items()]}, 'stat': 'ok'})
-        per_page, page = int(q['per_page']), int(q['page'])
+        per_page, page = int(q['per_page']), int(q.get('page', 1))
         assert per_page <= 500 and page*per_page <= 4000, 'Flickr gives 500 a page, 4,000 in all'
-        ids, _ = s.page(q['text'], page, per_page)
+        def is_asked_for(i):
+            return (s.licences.get(i, s.licence) in q.get('license', s.licence).split(',')
+                    and q.get('min_upload_date', '')[:4] <= str(s.years.get(i, 2024)) <= q.get('max_upload_date', '9')[:4])
+        ids, _ = s.page(q['text'], page, per_page, is_asked_for)
+        total = len([*filter(is_asked_for, s.ids(q['text']))])
         def photo(id):
             p = {'id': id, 'owner': '7@N00', 'ownername': 'Ada & Ben', 'license': s.licences.get(id, s.licence), 'title': f'Bear <b>{id}</b>', 'secret': 's', 'server': '1'}
             sizes = {'sq': 75, 'm': 500, 'l': 1024, 'k': 2048} if int(id) % 2 else {'sq': 75, 'm': 500, 'z': 640, 'o': 4000} # some have no 1024
             if id not in s.lacking:
                 for k, side in sizes.items(): p |= {f'url_{k}': self.link(id, k), f'width_{k}': side, f'height_{k}': str(side*3//4)}
             return p
-        pages = -(-len(s.ids(q['text']))//max(1, per_page - s.overlap))
-        found = {'page': page, 'pages': pages, 'perpage': per_page, 'total': len(s.ids(q['text'])), 'photo': [photo(i) for i in ids]}
+        pages = -(-total//max(1, per_page - s.overlap))
+        found = {'page': page, 'pages': pages, 'perpage': per_page, 'total': total, 'photo': [photo(i) for i in ids]}
         self.send({'photos': found, 'stat': 'ok'})
 
     def is_signed(self, path):
@@ -210,13 +215,14 @@ class Handler(BaseHTTPRequestHandler):
         page, size = int(q['page']), int(q['page_size'])
         if size > 20: return self.send({'detail': 'page_size may not exceed 20 for anonymous requests'}, 401)
         if page*size > 240: return self.send({'detail': 'anonymous requests reach 240 results'}, 401)
-        ids, more = s.page(q['q'], page, size)
+        def is_asked_for(i): return 'license' not in q or s.licences.get(i, ('by',))[0] in q['license'].split(',')
+        ids, more = s.page(q['q'], page, size, is_asked_for)
         def licence(i): return dict(zip(('license', 'license_version', 'license_url'), s.licences.get(i, ('by', '2.0', f'{CC}/by/2.0/'))))
         rows = [{'id': i, 'foreign_landing_url': f'https://www.flickr.com/photos/7/{i}', 'title': f'Bear {i}', 'creator': 'Ada & Ben', **licence(i), 'width': 1000 if int(i) % 2 else 5000, 'height': 700,
                  'url': self.link(i, 'o'), 'thumbnail': self.link(i, 'thumb')} for i in ids]
         for r in rows:
             if r['id'] in s.lacking: del r['url'], r['thumbnail']
-        n = len(s.ids(q['q']))
+        n = len([*filter(is_asked_for, s.ids(q['q']))])
         self.send({'result_count': n, 'page_count': -(-n//max(1, size - s.overlap)), 'page_size': size, 'page': page, 'results': rows}, **rates)
 
     def inaturalist(self, path, q):
@@ -234,7 +240,7 @@ class Handler(BaseHTTPRequestHandler):
         rows = [self.observation(i) for i in s.ids(s.taxon) if int(i) + 5 < int(q.get('id_below', 10**9))]
         rows = [o for o in rows if self.is_asked_for(o, q)][::-1 if q.get('order', 'desc') == 'desc' else 1]
         page, per_page = int(q.get('page', 1)), int(q['per_page'])
-        assert q['order_by'] == 'id' and per_page <= 200 and page*per_page <= 10_000, 'iNaturalist gives 200 a page, 10,000 in all'
+        assert q.get('order_by', 'id') == 'id' and per_page <= 200 and page*per_page <= 10_000, 'iNaturalist gives 200 a page, 10,000 in all'
         self.send({'total_results': len(rows), 'page': page, 'per_page': per_page, 'results': rows[per_page*(page - 1):][:per_page]})
 
     def observation(self, i):
@@ -257,6 +263,10 @@ class Handler(BaseHTTPRequestHandler):
                 and q.get('d1', '') <= o['observed_on'] <= q.get('d2', '9') and within('place_id', 6))
 
     def commons(self, path, q):
+        if q.get('list') == 'search':
+            check('totals', q)
+            n = len(self.server.ids(q['srsearch'].removesuffix(' filetype:bitmap')))
+            return self.send({'batchcomplete': True, 'query': {'searchinfo': {'totalhits': n}, 'search': []}})
         check('commons', q)
         s, more = self.server, False
         if 'pageids' in q: ids = q['pageids'].split('|')

@@ -161,7 +161,39 @@ def test_commons_ends_a_word_at_its_depth_and_not_the_run(server, tmp_path):
     server.years = {i: 2010 + k//40 for k, i in enumerate(server.ids('grizzly'))} # by years there are 40, 40, 40, and 10
     res = download(['grizzly', 'teddy'], n=125, source=service(server), dest=tmp_path, check=False)
     assert [w.new for w in res.words] == [125, 50] and res.trouble == '' and len(is_whole(tmp_path)) == 175
-    assert 'teddy: Wikimedia Commons gives no more than 10,000 for one search and year; narrow it' in str(res) and 'grizzly: Wiki' not in str(res)
+    assert 'teddy: Wikimedia Commons gives no more than 10,000 for a search and year; narrow it' in str(res) and 'grizzly: Wiki' not in str(res)
+
+def test_flickr_goes_on_by_years_where_a_search_is_cut_off(server):
+    server.n = 4100
+    for k, i in enumerate(server.ids('grizzly')): server.years[i] = 2005 + k%20
+    net_ = net(max_bytes=10**7)
+    found = [r.id for r in service(server, Flickr, net=net_).search('grizzly', 5000)]
+    assert len(found) == len(set(found)) == 4100
+    server.years = {}
+    source = service(server, Flickr, net=net_)
+    assert len([*source.search('grizzly', 5000)]) == 4000 and source.note.startswith('Flickr gives no more than 4,000 for a search and year')
+    assert len([*source.search('grizzly', 4000)]) == 4000 and source.note == ''  # as many as were wanted
+
+MIXED = {Flickr: ['4', '4', '5', '9', '0'], Openverse: [(l, '2.0', '') for l in ('by', 'by', 'by-sa', 'cc0', 'pdm')],
+         Wikimedia: [(f'CC {l} 4.0', '') for l in ('BY', 'BY', 'BY-SA')] + [('CC0', ''), ('GFDL', '')]}
+
+@pytest.mark.parametrize('kind', BASES)
+def test_how_many_there_are_by_licence(server, kind):
+    server.n = 200
+    for ids in (server.ids('grizzly'),):
+        if kind is INaturalist: server.photos = dict(zip(ids, [['cc-by'], ['cc-by'], ['cc-by-sa'], ['cc0'], ['cc-by-nc']]*40))
+        else: server.licences = dict(zip(ids, MIXED[kind]*40))
+    count = lambda licence: service(server, kind, licence=licence).count('grizzly')
+    last = {Flickr: {}, Openverse: {'pdm': 40}, INaturalist: {'by-nc': 40}, Wikimedia: {}}[kind]
+    if kind is Wikimedia: # which does not count by licence
+        assert str(count('cc')) == '200; of the first 50: 20 by, 10 by-sa, 10 cc0, 10 GFDL' and count('by').total == 200
+    else:
+        assert count('cc').licences == {'by': 80, 'by-sa': 40, 'cc0': 40} | last and count('cc').total == 160 + sum(last.values())
+        assert count(['by', 'cc0']).licences == {'by': 80, 'cc0': 40} and count('by').total == 80
+        everything = count('any')
+        assert everything.total == 200 and everything.licences == {'by': 80, 'by-sa': 40, 'cc0': 40} | last
+    nothing = service(server, kind).count('nothing')
+    assert nothing.total == 0 and str(nothing) == '0' and not server.asked
 
 def test_flickr_asks_for_licences_by_number(server, tmp_path):
     assert list(service(server, Flickr).search('grizzly', 1))
