@@ -156,6 +156,7 @@ def _row(record, file, folder, source):
                                              'attribution', 'query')}
     now = datetime.now(timezone.utc).isoformat(timespec='seconds')
     if hasattr(source, 'size'): known['asked'] = source.size
+    if which := getattr(source, 'which', None): known['which'] = which
     return dict(file=f'{folder}/{file.name}', **known, sha256=sha256(file), size=picture_size(file),
                 bytes=file.stat().st_size, time=now)
 
@@ -249,7 +250,8 @@ def _fetch_word(source, word, dest, manifest, pool, again):
     "Fetch the photographs of a search word, entering each into `word` and `manifest`; `again` counts what came twice."
     n, folder, lying = word.wanted, dest/word.folder, _open_folder(dest, word.folder)
     before = dict(manifest.found[source.name, word.query])
-    there = {id for id, row in before.items() if _as_asked(row, source, dest)}
+    which = getattr(source, 'which', None)
+    there = {id for id, row in before.items() if _as_asked(row, source, dest) and (not which or row.get('which') == which)}
     for id in there: _count(word, dest, before[id]['file'])
     start = len(there) if len(there) == len(before) else 0 # or what comes first now is not what came first then
     word.found = word.there
@@ -261,7 +263,8 @@ def _fetch_word(source, word, dest, manifest, pool, again):
                 if old and (record.id in there or not (dest/old['file']).is_file()): continue
                 word.found += 1
                 try:
-                    if old or not _is_there(record, word, dest, manifest, lying, source):
+                    if old and _as_asked(old, source, dest): _count(word, dest, old['file']) # of another place or time
+                    elif old or not _is_there(record, word, dest, manifest, lying, source):
                         _check_limits(source, manifest)
                         if old: (folder/_AGAIN).mkdir(exist_ok=True)
                         coming.await_(pool.submit(source.fetch, record, folder/_AGAIN if old else folder), record)

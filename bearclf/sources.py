@@ -505,6 +505,7 @@ class INaturalist(_Service):
     ):
         super().__init__(**kwargs)
         self.place, self.days = place, dict(zip(('d1', 'd2'), _days(since, until)))
+        self.which = {k: v for k, v in {'place': place, **self.days}.items() if v}
 
     def _results(self, query, n, start):
         if not (params := _inaturalist_params(self, query)): return
@@ -630,6 +631,7 @@ class INaturalistOpenData(_Service):
     ):
         super().__init__(**kwargs)
         self.tables, (self.since, self.until) = Path(tables), _days(since, until)
+        self.which = {k: v for k, v in {'d1': self.since, 'd2': self.until}.items() if v}
         for name in ('taxa', 'observations', 'observers', 'photos'): _table_file(tables, name)
 
     def _taxa(self, query):

@@ -393,3 +393,12 @@ def test_open_data_that_is_not_whole(server, tables):
     with pytest.raises(DataError, match='has no photos.csv.gz'): bucket(server, tables)
     (tables/'photos.csv').write_bytes(gzip.decompress(whole))
     assert len(list(bucket(server, tables).search('Ursus arctos', 9))) == 4
+
+def test_another_place_or_time_is_fetched(server, tmp_path):
+    server.days = dict(zip(server.ids('grizzly'), [f'2024-{m:02}-15' for m in range(1, 13)]))
+    def fetch(n, **which): return download('grizzly', n=n, source=service(server, INaturalist, **which), dest=tmp_path/'images', check=False).words[0]
+    march, spring, alaska = dict(until='2024-03-31'), dict(since='2024-02-01', until='2024-05-31'), dict(place='Alaska, US')
+    for which, new, kept in ((march, 3, 3), (march, 0, 3), (spring, 2, 4), (alaska, 4, 4)):
+        w = fetch(4, **which)
+        assert (w.new, w.kept) == (new, kept)
+    assert fetch(4).new == 0 and max(server.asked.values()) == 1 and len(is_whole(tmp_path/'images')) == 9
