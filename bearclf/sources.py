@@ -456,13 +456,14 @@ class Openverse(_Service):
 
 # %% ../nbs/13_sources.ipynb #769ea4b8
 # What annotations say, as (attribute, value): alive or dead = alive, evidence of presence = organism.
-_LIVING = {(17, 18), (22, 24)}
+_LIVING = {(17, '18'), (22, '24')}
 
 def _marks(o):
     "What is marked on the observation `o` about life and evidence; a mark that was voted down is none."
-    rows = [a for a in o.get('annotations') or () if isinstance(a, dict) and (a.get('vote_score') or 0) >= 0]
-    said = {(a.get('controlled_attribute_id'), a.get('controlled_value_id')) for a in rows}
-    return {(attribute, value) for attribute, value in said if attribute in (17, 22)}
+    try: rows = [a for a in o.get('annotations') or () if (a.get('vote_score') or 0) >= 0]
+    except (TypeError, AttributeError): return set() # not as it is documented
+    return {(a['controlled_attribute_id'], str(a.get('controlled_value_id')))
+            for a in rows if a.get('controlled_attribute_id') in (17, 22)}
 
 # %% ../nbs/13_sources.ipynb #bd100630
 def _inaturalist_licence(code):
@@ -512,8 +513,8 @@ class INaturalist(_Service):
         alive, count = _inaturalist_pages(self, params | dict(term_id=17, term_value_id=18), n), 0
         for count, pair in enumerate(self._photos(o for o in alive if _marks(o) == _LIVING), 1): yield pair
         for pair in self._photos(o for o in _inaturalist_pages(self, params, n) if _marks(o) < _LIVING):
-            self.note = (f'{count or "no"} photographs are marked as showing living animals, the others carry no such '
-                         'mark: look for tracks, droppings and dead animals among them')
+            self.note = (f'{count} of these are marked as living animals, the others carry no mark: look for tracks, '
+                         'droppings and dead animals among them')
             yield pair
 
     def _totals(self, query, licences):

@@ -295,7 +295,7 @@ def test_living_animals_come_first_and_what_is_marked_as_something_else_never(se
     living, unmarked = [11, 8, 0], [10, 6, 5, 1]                                             # newest first
     assert found(server, 3) == ([int(ids[i]) for i in living], '')
     got, note = found(server)
-    assert got == [int(ids[i]) for i in living + unmarked] and note.startswith('3 photographs are marked as showing living animals')
+    assert got == [int(ids[i]) for i in living + unmarked] and note.startswith('3 of these are marked as living animals')
     assert server.wrong == []
 
 def test_a_download_tells_when_unmarked_animals_came(server, tmp_path):
@@ -303,7 +303,7 @@ def test_a_download_tells_when_unmarked_animals_came(server, tmp_path):
     for n, told in ((9, False), (10, True)):
         res = download('grizzly', n=n, source=service(server, INaturalist), dest=tmp_path/'images', check=False)
         assert res.words[0].kept == n and res.ok
-    assert 'grizzly: 3 photographs are marked' in str(res) and 'commercial purposes' in str(res) and 'commercial purposes' in res._repr_html_()
+    assert 'grizzly: 3 of these are marked' in str(res) and 'commercial purposes' in str(res) and 'commercial purposes' in res._repr_html_()
 
 def test_past_the_ten_thousandth(server):
     server.n = 10_150  # ids of the next word begin in between, which nobody asks for here
@@ -402,3 +402,12 @@ def test_another_place_or_time_is_fetched(server, tmp_path):
         w = fetch(4, **which)
         assert (w.new, w.kept) == (new, kept)
     assert fetch(4).new == 0 and max(server.asked.values()) == 1 and len(is_whole(tmp_path/'images')) == 9
+
+def test_odd_answers_of_inaturalist(server, tmp_path):
+    taxa, living = {'results': [7, {'id': 901, 'name': 'grizzly'}]}, {'results': []}
+    odd = [7, None, {}, {'id': 5, 'annotations': 3, 'photos': 3}, {'id': '6', 'annotations': [3], 'photos': [3]}, {'annotations': [{'vote_score': 'x'}], 'photos': [{}]},
+           {'id': 7, 'annotations': [{'controlled_attribute_id': [], 'controlled_value_id': {}}], 'photos': [{'license_code': [], 'url': 5}], 'user': 3}]
+    for results in (odd, odd[:2], [{'id': 5}]*300):
+        server.api_faults = [taxa, living, {'results': results}, living]
+        res = download('grizzly', n=5, source=service(server, INaturalist, licence='any'), dest=tmp_path/'images', check=False)
+        assert res.words[0].new == 0 and set(res.words[0].refused) <= {'What its source says of it is incomplete.'} and not res.trouble
