@@ -241,7 +241,7 @@ class _Arrivals:
 def _check_limits(source, manifest):
     "`SourceError` if as much came from `source` as it gives for now."
     for most, seconds, words in getattr(source, 'limits', ()):
-        if manifest.received(source.name, seconds) >= most:
+        if manifest.received[source.name].last(seconds) >= most:
             raise SourceError(f'{source.title} gives no more than {most/1e9:g} GB {words}, and so much has come; '
                               'what is there stays, and the same command goes on later.')
 

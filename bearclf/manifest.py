@@ -105,6 +105,21 @@ def record_move(
             _append(f, dict(file=name(file), moved_to=name(to), why=why, **more, time=now), sync=True)
     except OSError as e: raise DataError(f'{shown(manifest)} can not be written ({e.strerror or e}).') from None
 
+# %% ../nbs/12_manifest.ipynb #4e90af92
+class _Received:
+    "How much has come from a source, and when."
+    def __init__(self): self.times, self.sums = [], [0] # when each file came, and the bytes of all before it
+
+    def add(self, row):
+        if not isinstance(row.get('bytes'), int): return # of an older bearclf
+        self.times.append(str(row.get('time')))
+        self.sums.append(self.sums[-1] + row['bytes'])
+
+    def last(self, seconds):
+        "The bytes of the last `seconds`."
+        since = datetime.now(timezone.utc) - timedelta(seconds=seconds)
+        return self.sums[-1] - self.sums[bisect_left(self.times, since.isoformat(timespec='seconds'))]
+
 # %% ../nbs/12_manifest.ipynb #a06f56b4
 class Manifest:
     """The manifest of a folder, open to one process at a time: `with Manifest('images') as m: m.add({...})`.
@@ -115,7 +130,7 @@ class Manifest:
         self.path, self.files = Path(path), {}   # {(source, id): the file in which it arrived}
         self.shas = {}                           # {hash of a file: the first photograph, (source, id), that came as it}
         self.found = defaultdict(dict)           # {(source, search word): {id: its last line}}
-        self.sizes = defaultdict(lambda: ([], [0]))  # {source: (when files arrived, bytes of all up to each of them)}
+        self.received = defaultdict(_Received)   # {source: how much has come from it}
 
     def __enter__(self):
         self._open()
@@ -145,19 +160,7 @@ class Manifest:
             self.files[row['source'], row['id']] = row['file']
             self.shas.setdefault(row.get('sha256'), (row['source'], row['id']))
             self.found[row['source'], row.get('query')][row['id']] = row
-            if isinstance(row.get('bytes'), int):
-                times, sums = self.sizes[row['source']]
-                times.append(str(row.get('time')))
-                sums.append(sums[-1] + row['bytes'])
-
-    def received(self,
-        source:str, # its name
-        seconds:float # up to now
-    )->int: # bytes
-        "How much has arrived from a source in the last `seconds`."
-        times, sums = self.sizes[source]
-        since = datetime.now(timezone.utc) - timedelta(seconds=seconds)
-        return sums[-1] - sums[bisect_left(times, since.isoformat(timespec='seconds'))]
+            self.received[row['source']].add(row)
 
     def add(self,
         row:dict # what JSON can hold, with the keys above
