@@ -114,6 +114,18 @@ def test_no_more_than_25_mbit_a_second_over_ten_seconds(monkeypatch):
     for start in times[::50]: assert sum(n for t, n in read if start <= t < start + 10)*8/10 <= 25e6*1.01
     assert times[700] - times[1] > 699*65536*8/25e6 - .1
 
+def test_a_wait_holds_all_requests_to_an_owner(monkeypatch):
+    slept = []
+    monkeypatch.setattr(network, 'time', types.SimpleNamespace(monotonic=lambda: 100., sleep=slept.append))
+    owner = network._Owner('photos.example')
+    owner.refused(True, network._Busy('answered 429', owner, 429, 5), 1, again=True)
+    for is_file in (True, False):
+        with owner.place(is_file): pass
+    assert slept == [5., 5.]
+    for _ in range(3): owner.refused(True, network._Busy('answered 429', owner, 429, 600), 1, again=False)
+    with owner.place(False): pass
+    with pytest.raises(network.NetError, match='answered 429'), owner.place(True): pass
+
 @pytest.mark.parametrize('fault, status', [('busy', 429), ('forbidden', 403)])
 def test_who_refuses_three_times_in_a_row_is_left_alone(server, tmp_path, fault, status):
     server.n, net_ = 60, net()
