@@ -73,7 +73,9 @@ def _notes(words, trouble):
             yield f'{name}: {w.note or "nothing was found; try another word, another source, or more licences."}'
         else:
             if w.note: yield f'{name}: {w.note}'
-            if w.kept < w.wanted: yield f'{name}: {w.kept} of the {w.wanted} wanted; the source gave no more'
+            if w.kept < w.wanted:
+                no_more = '' if w.refused else '; the source gave no more'
+                yield f'{name}: {w.kept} of the {w.wanted} wanted{no_more}'
 
 # %% ../nbs/14_download.ipynb #21bc4c27
 @dataclass(repr=False)

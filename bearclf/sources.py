@@ -55,7 +55,8 @@ class NothingFound(SourceError):
 
 # %% ../nbs/13_sources.ipynb #3fa209d1
 class Source(Protocol):
-    "Gives records for a search word, and the file of a record."
+    """Gives records for a search word, and the file of a record. It may have more: `wants(licence)` and `size`, by which
+    a download knows that what is there is not what is asked for now."""
     name:str
     note:str = ''     # what there is to say of the last search
     limits:tuple = () # (bytes of files, seconds in which it gives no more than these, those seconds in words), ...

@@ -1,6 +1,6 @@
 """One HTTP server that speaks as Flickr, Openverse, iNaturalist and Wikimedia Commons do, and fails as told: for tests/test_download.py and
 benchmarks/download.py. What a service's documentation (the pages are named in nbs/13_sources.ipynb) does not know, or limits, is an error here."""
-import functools, gzip, io, json, random, re, socket, sys, threading, time
+import email.utils, functools, gzip, io, json, random, re, socket, sys, threading, time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
@@ -335,6 +335,8 @@ class Handler(BaseHTTPRequestHandler):
     def busy(self, body): self.send(b'', 429)
     def busy_a_second(self, body): self.send(b'', 429, Retry_After=1)
     def busy_an_hour(self, body): self.send({'detail': 'Request was throttled. Expected available in 3600 seconds.'}, 429, Retry_After=3600)
+    def busy_three_hours(self, body): self.send(b'', 429, Retry_After=email.utils.formatdate(time.time() + 3*3600, usegmt=True))
+    def busy_for_some_time(self, body): self.send(b'', 429, Retry_After='soon')
     def unauthorized(self, body): self.send(b'oauth_problem=signature_invalid', 401, type='text/plain')
     def broken(self, body): self.send(b'', 500)
     def gone(self, body): self.send(b'', 404)

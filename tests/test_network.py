@@ -9,7 +9,7 @@ from bearclf.sources import Openverse
 from server import Server, hasty, is_whole, net, picture, service
 
 @pytest.mark.parametrize('fault, times, why', [
-    ('busy-a-second', 1, ''), ('busy', 1, 'answered 429'), ('broken', 3, ''), ('broken', 4, 'answered 500'), ('gone', 1, 'answered 404'),
+    ('busy-a-second', 1, ''), ('busy', 1, 'answered 429'), ('busy-for-some-time', 1, 'answered 429'), ('broken', 3, ''), ('broken', 4, 'answered 500'), ('gone', 1, 'answered 404'),
     ('cut', 1, ''), ('cut', 4, 'broke off'), ('stall', 1, ''), ('stall', 4, 'fell silent'), ('drip', 1, 'was not done after 1 seconds'),
     ('html', 1, 'not a picture'), ('empty', 1, 'is empty'), ('half-a-picture', 1, 'damaged or cut short'),
     ('too-large', 1, 'more than 200,000 bytes'), ('huge-by-its-header', 1, 'more than 200,000 bytes'),
@@ -35,6 +35,12 @@ def test_a_host_that_wants_to_be_left_alone_is(server, tmp_path):
     word = res.words[0]
     assert word.new <= 10 and word.new + word.refused.total() == 60 and sum(server.asked.values()) <= 10 + network.PER_HOST
     assert 'refused: Its server answered 429 Too Many Requests and asks to wait 60 minutes.' in str(res) and ' of the 40 wanted' in str(res)
+
+def test_a_wait_may_be_a_date(server):
+    server.faults['7'], net_ = ['busy-three-hours'], net()
+    for _ in range(2):
+        with pytest.raises(network.NetError, match='answered 429 Too Many Requests and asks to wait 3 hours'): net_.get(f'{server.url}/photo/l/7.jpg')
+    assert server.asked['7'] == 1
 
 def test_an_allowed_host_is_reached_by_its_name_only(server):
     assert net(allow=['localhost']).get(f'http://localhost:{server.server_address[1]}/photo/l/1.jpg') == picture('1', server.side)
@@ -107,6 +113,18 @@ def test_no_more_than_25_mbit_a_second_over_ten_seconds(monkeypatch):
     times = [t for t, _ in read]
     for start in times[::50]: assert sum(n for t, n in read if start <= t < start + 10)*8/10 <= 25e6*1.01
     assert times[700] - times[1] > 699*65536*8/25e6 - .1
+
+def test_a_wait_holds_all_requests_to_an_owner(monkeypatch):
+    slept = []
+    monkeypatch.setattr(network, 'time', types.SimpleNamespace(monotonic=lambda: 100., sleep=slept.append))
+    owner = network._Owner('photos.example')
+    owner.refused(True, network._Busy('answered 429', owner, 429, 5), 1, again=True)
+    for is_file in (True, False):
+        with owner.place(is_file): pass
+    assert slept == [5., 5.]
+    for _ in range(3): owner.refused(True, network._Busy('answered 429', owner, 429, 600), 1, again=False)
+    with owner.place(False): pass
+    with pytest.raises(network.NetError, match='answered 429'), owner.place(True): pass
 
 @pytest.mark.parametrize('fault, status', [('busy', 429), ('forbidden', 403)])
 def test_who_refuses_three_times_in_a_row_is_left_alone(server, tmp_path, fault, status):

@@ -57,7 +57,7 @@ def test_records_that_lack_something(server, tmp_path, kind):
 @pytest.mark.parametrize('kind', BASES)
 @pytest.mark.parametrize('faults, trouble', [
     (['no-json'], 'no JSON|not in its format'), (['a-list'], 'not in its format'), ([{}], 'without'), ([{'results': 3, 'photos': []}], 'without'),
-    (['broken']*4, 'answered 500'), (['broken', 'broken'], ''), (['busy-a-second'], ''), (['busy-an-hour'], 'asks to wait 60 minutes'),
+    (['broken']*4, 'answered 500'), (['broken', 'broken'], ''), (['busy-a-second'], ''), (['busy', 'busy'], ''), (['busy']*4, 'answered 429'), (['forbidden'], 'answered 403'), (['busy-an-hour'], 'asks to wait 60 minutes'),
     (['cut'], ''), (['stall']*4, 'fell silent'), (['gone'], 'answered 404')])
 def test_a_service_in_trouble(server, tmp_path, kind, faults, trouble):
     server.api_faults = list(faults)
