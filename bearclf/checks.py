@@ -20,7 +20,7 @@ from PIL import Image
 
 from .data import labels_below
 from .labels import read_labels_csv
-from .manifest import (CREDITS, MANIFEST, aside_of, is_linked_to, listed_files, move_recorded, moves_in,
+from .manifest import (CREDITS, CREDITS_CSV, MANIFEST, aside_of, is_linked_to, listed_files, move_recorded, moves_in,
                               read_manifest, rows_follow, settle)
 from .pictures import (DataError, LABELS_CSV, PictureError, is_picture, open_picture, picture_files,
                               picture_size, progress_bar, sha256, shown, threaded, walk)
@@ -216,7 +216,7 @@ def verify(
     if move: settle(path)
     everything, listed = list(walk(path)), read_labels_csv(path, missing_ok=True)
     files = sorted({f for f in everything if is_picture(f)} | {*listed})
-    ours = {path/LABELS_CSV, path/MANIFEST, path/CREDITS, *listed}
+    ours = {path/LABELS_CSV, path/MANIFEST, path/CREDITS, path/CREDITS_CSV, *listed}
     report = Report(given, len(files), not_pictures=[f for f in everything if not is_picture(f) and f not in ours])
     good = _sort(files, min_side, report)
     if move: _set_aside(path, report)

@@ -431,15 +431,30 @@ def _undo_args(commands):
                  '\nWhat you set aside by hand stays there; nothing is overwritten.')
     p.add_argument('images', metavar='IMAGES', help='the folder')
 
+# %% ../nbs/34_cli.ipynb #8d03cfa7
+def _count_photographs(words, source):
+    "Say how many there are, by licence; 1 if there are none of a word."
+    from bearclf.sources import NothingFound
+    code = 0
+    for word in words:
+        try: found = source.count(word)
+        except NothingFound as e: found = e
+        print(f'{shown(word)}: {found}')
+        code |= not getattr(found, 'total', 0)
+    return int(code)
+
 # %% ../nbs/34_cli.ipynb #9dcb3214
 def download_photographs(args):
     "Fetch photographs for search words; 1 if a word found nothing, or something was refused or set aside."
     from bearclf.download import download
     from bearclf.sources import open_source
-    source = open_source(args.source, args.license, args.size, args.key, args.secret)
+    which = dict(place=args.place, since=args.since, until=args.until, tables=args.tables)
+    source = open_source(args.source, args.license, args.size, args.key, args.secret, args.contact, args.despite_noai,
+                         **which)
     if not args.source:
         why = '' if source.name == 'flickr' else ', as there is no key for Flickr'
         print(f'bearclf: from {source.title}{why}; --source chooses another.', file=sys.stderr)
+    if args.dry_run: return _count_photographs(args.words, source)
     try: res = download(args.words, args.n, source, args.dest)
     except KeyboardInterrupt:
         print('bearclf: stopped; what has arrived stays, and the same command goes on from there.', file=sys.stderr)
@@ -452,17 +467,27 @@ def download_photographs(args):
 _DOWNLOAD_NOTES = """
 One folder a word below DEST, and a line in DEST/manifest.jsonl for each photograph:
 photographer, licence, page. Stop it as you like; the same command goes on. At most
-12 are fetched at a time, from Wikimedia 2. In the end the set is checked, as by
-bearclf verify. Exit code 1 if a word found nothing, or photographs were refused
-or set aside.
+12 are fetched at a time, fewer where that is asked, none from a server that refuses three
+times in a row. In the end the set is checked, as by bearclf verify. Exit code 1 if a word
+found nothing, or photographs were refused or set aside.
+
+Services like to know whom to write to: give your address as --contact, as BEARCLF_CONTACT,
+or in ~/.config/bearclf/config.ini: [bearclf], contact = ...
 
 sources:
-  flickr       needs a key, free: https://www.flickr.com/services/apps/create/; as --key and
-               --secret, as FLICKR_KEY and FLICKR_SECRET, or in ~/.config/bearclf/config.ini:
-               [flickr], key = ..., secret = ...
+  flickr       needs a key (the other sources need none); new ones are for members of Flickr Pro
+               only, as is reported since 2025: https://www.flickr.com/services/apps/create/; as
+               --key, as FLICKR_KEY, or in ~/.config/bearclf/config.ini: [flickr], key = ...
   wikimedia    Wikimedia Commons
-  openverse    an index of Creative Commons photographs; 100 an hour, so ask again later
-  inaturalist  living things by exact name: "Ursus americanus", "American black bear"
+  openverse    an index of Creative Commons photographs; 240 for one word, in all 4,000 a day,
+               or more with a key, free: https://api.openverse.org/v1/ (its client_id is the key,
+               client_secret the secret; OPENVERSE_KEY, OPENVERSE_SECRET, [openverse])
+  inaturalist  living things by exact name: "Ursus americanus", "American black bear"; those
+               marked as alive first; not for commercial training; 5 GB an hour, 24 GB a day
+  inaturalist-open-data
+               the same in thousands, by scientific name, from its tables: --tables FOLDER with
+               taxa, observations, observers and photos, each .csv.gz, from
+               https://inaturalist-open-data.s3.amazonaws.com/
 licences: cc (all of Creative Commons and public domain), any, or names:
   cc0 pdm by by-sa by-nc by-nd by-nc-sa by-nc-nd"""
 
@@ -472,7 +497,9 @@ def _download_args(commands):
                  'fetch photographs for search words from a photo service',
                  'bearclf download "black bear" grizzly "teddy bear" -n 100', _DOWNLOAD_NOTES)
     p.usage = ('%(prog)s WORD [WORD ...] [-n N] [--source NAME] [--dest DEST]\n'
-               '       [--license NAME [NAME ...]] [--size SIZE] [--key KEY --secret SECRET]')
+               '       [--license NAME [NAME ...]] [--size SIZE] [--key KEY] [--secret SECRET]\n'
+               '       [--place PLACE] [--since DAY] [--until DAY] [--tables FOLDER]\n'
+               '       [--contact ADDRESS] [--despite-noai] [--dry-run]')
     p.add_argument('words', nargs='+', metavar='WORD', help='a search word; quote it if it has spaces')
     p.add_argument('-n', type=int, default=170, metavar='N',
                    help='photographs wanted for each word (default: %(default)s)')
@@ -481,8 +508,17 @@ def _download_args(commands):
     p.add_argument('--license', nargs='+', default='cc', metavar='NAME', help='see above (default: %(default)s)')
     p.add_argument('--size', default='large', metavar='SIZE',
                    help='small (320 pixels at most), medium (640), large (1024) or original (default: %(default)s)')
-    p.add_argument('--key', metavar='KEY', help='for Flickr')
-    p.add_argument('--secret', metavar='SECRET', help='for Flickr')
+    p.add_argument('--key', metavar='KEY', help='for Flickr or Openverse')
+    p.add_argument('--secret', metavar='SECRET', help='that belongs to the key for Openverse')
+    p.add_argument('--contact', metavar='ADDRESS', help='your e-mail address or page, for services to write to')
+    p.add_argument('--despite-noai', action='store_true',
+                   help='take photographs too whose servers ask that no network learns from them')
+    p.add_argument('--place', metavar='PLACE', help='for inaturalist: seen there, such as "Alaska, US"')
+    p.add_argument('--since', metavar='DAY',
+                   help='for inaturalist and its open data: seen on that day or later, such as 2024-05-31')
+    p.add_argument('--until', metavar='DAY', help='for inaturalist and its open data: seen on that day or before')
+    p.add_argument('--tables', metavar='FOLDER', help='for inaturalist-open-data: where its tables lie')
+    p.add_argument('--dry-run', action='store_true', help='only say how many there are, by licence')
 
 # %% ../nbs/34_cli.ipynb #a4ad251d
 def credits_page(args):
@@ -495,7 +531,8 @@ def credits_page(args):
 def _credits_args(commands):
     p = _command(commands, 'credits', credits_page,
                  'write a page with photographer, licence and link of every photograph', 'bearclf credits images',
-                 '\nThe licences that ask for a name are kept by putting this page where the photographs go.')
+                 '\nPut it where the photographs go; it says itself which conditions it keeps, and which are\n'
+                 'left to you. Beside it lies the same as a table for programs, credits.csv.')
     p.add_argument('images', metavar='IMAGES', help='a folder that bearclf download filled')
     p.add_argument('--out', metavar='FILE', help='the page (default: IMAGES/credits.html)')
 

@@ -6,7 +6,7 @@
 __all__ = ['WordCount', 'Downloaded', 'download']
 
 # %% ../nbs/14_download.ipynb #1e5f8a96
-import html, os, re
+import html, os, re, shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from .checks import Report, verify
 from .labels import label_name
-from .manifest import Manifest, aside_of, listed_files, move_recorded
+from .manifest import NOTICES, Manifest, aside_of, listed_files, move_recorded, rows_follow
 from .network import PER_HOST
 from .pictures import (BearclfError, DataError, PictureError, folder_entries, is_picture, picture_size,
                               progress_bar, sha256, shown)
@@ -36,7 +36,7 @@ class WordCount:
     elsewhere:int = 0  # of those: in the folder no longer (moved, set aside, deleted), or first found by another word
     refused:Counter = field(default_factory=Counter)         # why, and how many
     first:dict[str, str] = field(default_factory=dict)       # why, and the first one's page
-    note:str = ''      # what the source said in place of records
+    note:str = ''      # what the source said besides
 
     @property
     def kept(self)->int:
@@ -71,7 +71,11 @@ def _notes(words, trouble):
         if trouble: continue
         if not w.found:
             yield f'{name}: {w.note or "nothing was found; try another word, another source, or more licences."}'
-        elif w.kept < w.wanted: yield f'{name}: {w.kept} of the {w.wanted} wanted; the source gave no more'
+        else:
+            if w.note: yield f'{name}: {w.note}'
+            if w.kept < w.wanted:
+                no_more = '' if w.refused else '; the source gave no more'
+                yield f'{name}: {w.kept} of the {w.wanted} wanted{no_more}'
 
 # %% ../nbs/14_download.ipynb #21bc4c27
 @dataclass(repr=False)
@@ -81,7 +85,9 @@ class Downloaded:
     source:str
     words:list[WordCount] = field(default_factory=list)
     trouble:str = ''                # what ended it early
+    hint:str = ''                   # what to do better next time
     report:Report|None = None       # of `verify`
+    notice:str = ''                 # what the source wants to be said
 
     @property
     def ok(self)->bool:
@@ -103,6 +109,8 @@ class Downloaded:
         for r in rows: yield '  '.join([r[0].ljust(wide[0]), *(c.rjust(w) for c, w in zip(r[1:5], wide[1:])), r[5]])
         yield from _notes(self.words, self.trouble)
         yield from self._found()
+        if self.notice: yield self.notice
+        if self.hint: yield self.hint
 
     def __str__(self): return '\n'.join([*self.lines(), *([self.trouble] if self.trouble else [])])
 
@@ -111,7 +119,8 @@ class Downloaded:
     def _repr_html_(self):
         cells = (''.join(f'<td>{html.escape(c)}</td>' for c in r) for r in _table(self.words, self.path))
         rows = ''.join(f'<tr>{r}</tr>' for r in cells)
-        notes = ''.join(f'<p>{html.escape(n)}</p>' for n in [*_notes(self.words, self.trouble), self.trouble] if n)
+        notes = [*_notes(self.words, self.trouble), self.notice, self.hint, self.trouble]
+        notes = ''.join(f'<p>{html.escape(n)}</p>' for n in notes if n)
         found = '<br>'.join(map(html.escape, self._found()))
         return f'<p>From {html.escape(self.source)}:</p><table>{rows}</table>{notes}{found}'
 
@@ -135,6 +144,7 @@ def _open_folder(dest, folder):
     try:
         (dest/folder).mkdir(exist_ok=True)
         for part in (dest/folder).glob('.*.part'): part.unlink(missing_ok=True)
+        shutil.rmtree(dest/folder/_AGAIN, ignore_errors=True)
     except OSError as e: raise DataError(f'{shown(e.filename)} can not be written ({e.strerror}).') from None
     path = Path(os.path.abspath(dest))
     places = path/folder, path.with_name(f'{path.name}_set_aside')/folder
@@ -142,11 +152,15 @@ def _open_folder(dest, folder):
     return {f.stem: f for f in files}
 
 # %% ../nbs/14_download.ipynb #d5f3fc52
-def _row(record, file, folder):
+def _row(record, file, folder, source):
     "The line of the manifest for a photograph that has arrived in `file`."
-    known = {k: getattr(record, k) for k in ('source', 'id', 'page', 'url', 'photographer', 'licence', 'query')}
+    known = {k: getattr(record, k) for k in ('source', 'id', 'page', 'url', 'photographer', 'licence', 'title',
+                                             'attribution', 'query')}
     now = datetime.now(timezone.utc).isoformat(timespec='seconds')
-    return dict(file=f'{folder}/{file.name}', **known, sha256=sha256(file), size=picture_size(file), time=now)
+    if hasattr(source, 'size'): known['asked'] = source.size
+    if which := getattr(source, 'which', None): known['which'] = which
+    return dict(file=f'{folder}/{file.name}', **known, sha256=sha256(file), size=picture_size(file),
+                bytes=file.stat().st_size, time=now)
 
 # %% ../nbs/14_download.ipynb #8c93bbff
 def _count(word, dest, file):
@@ -155,21 +169,37 @@ def _count(word, dest, file):
     word.elsewhere += not (dest/word.folder/Path(file).name).is_file()
 
 # %% ../nbs/14_download.ipynb #3eb617be
-def _is_there(record, word, dest, manifest, lying):
+def _is_there(record, word, dest, manifest, lying, source):
     "Was this photograph fetched before? Counts it, and gives it a line where it has none."
     file = manifest.files.get((record.source, record.id))
     if file is None:
         if not (f := lying.get(record.stem)): return False
-        manifest.add(_row(record, f, word.folder))
+        manifest.add(_row(record, f, word.folder, source))
         file = f.name
     _count(word, dest, file)
     return True
 
+# %% ../nbs/14_download.ipynb #5474b93c
+_AGAIN = '.again' # a folder for what is fetched again, until it is whole and known
+
+def _retire(dest, old, new):
+    "Remove the file `old`, in whose place `new` has come, both below `dest`; a line of `labels.csv` follows."
+    path = Path(os.path.abspath(dest))
+    rows_follow(path, [(path/old, path/new, None)])
+    (path/old).unlink(missing_ok=True)
+
+# %% ../nbs/14_download.ipynb #0a15984f
+def _as_asked(row, source, dest):
+    "Is the photograph of this line one as it is asked for now? (One that is elsewhere now is not asked for again.)"
+    wants = getattr(source, 'wants', lambda licence: True)
+    size = getattr(source, 'size', None)
+    return wants(row.get('licence', '')) and (row.get('asked', size) == size or not (dest/row['file']).is_file())
+
 # %% ../nbs/14_download.ipynb #5a084ae7
 class _Arrivals:
     "The photographs of one word that are on their way, entered into `word` and `manifest` as they arrive."
-    def __init__(self, word, manifest, bar, again):
-        self.word, self.manifest, self.bar, self.again, self.busy = word, manifest, bar, again, {}
+    def __init__(self, word, source, manifest, bar, again):
+        self.word, self.source, self.manifest, self.bar, self.again, self.busy = word, source, manifest, bar, again, {}
 
     def await_(self, future, record): self.busy[future] = record
 
@@ -184,13 +214,18 @@ class _Arrivals:
 
     def _enter(self, record, file):
         "Give the photograph its line. `PictureError` if another photograph came as the very same file."
-        if (record.source, record.id) in self.manifest.files: return True # here twice, by a Ctrl-C
-        row = _row(record, file, self.word.folder)
-        if first := self.manifest.shas.get(row['sha256']):
+        if not file.exists(): return True # here twice, by a Ctrl-C, as what is the same below
+        row = _row(record, file, self.word.folder, self.source)
+        old = self.manifest.found[record.source, record.query].get(record.id)
+        if old and all(old.get(k) == row.get(k) for k in ('file', 'sha256', 'asked')): return True
+        first = self.manifest.shas.get(row['sha256'])
+        if first and first != (record.source, record.id):
             self.again[first] += 1
             file.unlink()
             raise PictureError('It is the very same file as another photograph, as a notice in its place would be.')
+        if old: os.replace(file, self.manifest.path/row['file'])
         self.manifest.add(row)
+        if old and old['file'] != row['file']: _retire(self.manifest.path, old['file'], row['file'])
         return True
 
     def settle_some(self): self.settle(wait(self.busy, return_when=FIRST_COMPLETED).done)
@@ -204,33 +239,50 @@ class _Arrivals:
         for f in wait(self.busy).done:
             with suppress(BearclfError): self.settle([f])
 
+# %% ../nbs/14_download.ipynb #07f5c42e
+def _check_limits(source, manifest):
+    "`SourceError` if as much came from `source` as it gives for now."
+    for most, seconds, words in getattr(source, 'limits', ()):
+        if manifest.received[source.name].last(seconds) >= most:
+            raise SourceError(f'{source.title} gives no more than {most/1e9:g} GB {words}, and so much has come; '
+                              'what is there stays, and the same command goes on later.')
+
 # %% ../nbs/14_download.ipynb #732c9f2e
 def _fetch_word(source, word, dest, manifest, pool, again):
     "Fetch the photographs of a search word, entering each into `word` and `manifest`; `again` counts what came twice."
     n, folder, lying = word.wanted, dest/word.folder, _open_folder(dest, word.folder)
     before = dict(manifest.found[source.name, word.query])
-    for file in before.values(): _count(word, dest, file)
+    which = getattr(source, 'which', None)
+    there = {id for id, row in before.items() if _as_asked(row, source, dest) and (not which or row.get('which') == which)}
+    for id in there: _count(word, dest, before[id]['file'])
+    start = len(there) if len(there) == len(before) else 0 # or what comes first now is not what came first then
     word.found = word.there
     with progress_bar(shown(word.query), total=n, initial=min(n, word.there), unit=' photographs', delay=1) as bar:
-        coming = _Arrivals(word, manifest, bar, again)
+        coming = _Arrivals(word, source, manifest, bar, again)
         try:
-            for record in source.search(word.query, 2*n + 20, len(before)) if word.kept < n else ():
-                if record.id in before: continue
+            for record in source.search(word.query, 2*n + 20, start) if word.kept < n else ():
+                old = before.get(record.id)
+                if old and (record.id in there or not (dest/old['file']).is_file()): continue
                 word.found += 1
                 try:
-                    if not _is_there(record, word, dest, manifest, lying):
-                        coming.await_(pool.submit(source.fetch, record, folder), record)
+                    if old and _as_asked(old, source, dest): _count(word, dest, old['file']) # of another place or time
+                    elif old or not _is_there(record, word, dest, manifest, lying, source):
+                        _check_limits(source, manifest)
+                        if old: (folder/_AGAIN).mkdir(exist_ok=True)
+                        coming.await_(pool.submit(source.fetch, record, folder/_AGAIN if old else folder), record)
                 except PictureError as e: word.refuse(record, e)
                 while coming.busy and (len(coming.busy) >= 2*PER_HOST or word.kept + len(coming.busy) >= n):
                     coming.settle_some()
                 if word.kept >= n: break
             coming.settle_all()
+            word.note = getattr(source, 'note', '')
         except SourceError: # what it named before is fetched
             coming.settle_all()
             raise
         except BaseException:
             coming.give_up()
             raise
+        finally: shutil.rmtree(folder/_AGAIN, ignore_errors=True)
 
 # %% ../nbs/14_download.ipynb #6e0414d9
 def _set_notices_aside(dest, notices):
@@ -241,6 +293,14 @@ def _set_notices_aside(dest, notices):
         why = 'the same file came for several photographs: a notice in their place'
         move_recorded(path, path/name, aside_of(path)/name, why, listed_files(path))
 
+# %% ../nbs/14_download.ipynb #eb3ef855
+def _hint(source, manifest):
+    "What there is to say before the first photograph of a set, if its source is not told who asks."
+    net = getattr(source, 'net', None)
+    if net is None or net.contact or manifest.files: return ''
+    return ('Services like to know whom to write to: give your address by --contact, BEARCLF_CONTACT, or in the '
+            'configuration file (bearclf download --help). This is said once.')
+
 # %% ../nbs/14_download.ipynb #2af27aa1
 def download(
     queries:str|Iterable[str], # search words
@@ -249,9 +309,12 @@ def download(
     dest:str|Path='images', # the folder for the set, made where there is none
     licence:str|Iterable[str]='cc', # 'cc': Creative Commons and the public domain; 'any'; or names such as 'by', 'cc0'
     size:str='large', # 'small' (320 pixels, at most), 'medium' (640), 'large' (1024) or 'original'
-    key:str=None, # Flickr's; if None, see `flickr_keys`
-    secret:str=None, # that belongs to the key
-    check:bool=True # `verify` the set at the end?
+    key:str=None, # Flickr's or Openverse's; if None, see `flickr_key` and `openverse_keys`
+    secret:str=None, # that belongs to Openverse's key
+    check:bool=True, # `verify` the set at the end?
+    contact:str=None, # whom the service may write to; if None, see `contact_address`
+    despite_noai:bool=False, # take photographs too whose servers ask that no network learns from them?
+    **which # of iNaturalist: `place`, `since`, `until`, `tables`, as `open_source` takes them
 )->Downloaded: # print it, or show it in a notebook
     """Fetch photographs to a folder for each search word, with a line in the manifest for each; goes on where it was
     stopped. `DataError` for a wrong argument, or if nothing can be written; trouble with the source ends the download
@@ -259,11 +322,12 @@ def download(
     folders = _folders([queries] if isinstance(queries, str) else list(queries))
     if n < 1: raise DataError(f'n is {n}; ask for at least one photograph.')
     if source is None or isinstance(source, str):
-        source = open_source(source, licence, size, key, secret)
+        source = open_source(source, licence, size, key, secret, contact, despite_noai, **which)
     dest = Path(dest)
-    res = Downloaded(dest, getattr(source, 'title', source.name))
+    res = Downloaded(dest, getattr(source, 'title', source.name), notice=NOTICES.get(source.name, ''))
     again = Counter()
     with Manifest(dest) as manifest, ThreadPoolExecutor(PER_HOST) as pool:
+        res.hint = _hint(source, manifest)
         try:
             for query, folder in folders.items():
                 res.words.append(word := WordCount(query, folder, n))

@@ -27,7 +27,7 @@ def ours(url, dest, n, check=False):
     from bearclf.download import download
     from bearclf.network import Net
     from bearclf.sources import Flickr
-    res = download('grizzly', n=n, source=Flickr('good', 'secret', base=f'{url}/flickr', net=Net(allow=['127.0.0.1'])), dest=dest, check=check)
+    res = download('grizzly', n=n, source=Flickr('good', base=f'{url}/flickr', net=Net(allow=['127.0.0.1'])), dest=dest, check=check)
     assert res.words[0].new == n, res
 
 def by_default(url, dest, n): ours(url, dest, n, check=True)

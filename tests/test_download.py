@@ -1,20 +1,32 @@
 "Downloads, against one server that speaks as the four services do and fails in every way we know of."
-import errno, json, multiprocessing, os, random, signal, subprocess, sys, tempfile, threading, time
+import errno, json, multiprocessing, os, random, re, signal, subprocess, sys, tempfile, threading, time
 from pathlib import Path
 
 import pytest, tqdm
 
-from bearclf import cli, sources
+from bearclf import cli, pictures, sources
 from bearclf.download import download
-from bearclf.manifest import Manifest
+from bearclf.manifest import Manifest, follow_moves
 from bearclf.pictures import DataError, picture_files
-from bearclf.sources import Wikimedia
+from bearclf.sources import Openverse, Wikimedia
 from server import BASES, Server, is_whole, net, picture, rows, service
 
 def test_the_suffix_is_that_of_the_content(server, tmp_path):
     server.faults[server.ids('grizzly')[0]] = ['png']
     download('grizzly', n=2, source=service(server), dest=tmp_path/'images', check=False)
     assert [f.suffix for f in is_whole(tmp_path/'images')] == ['.png', '.jpg']
+
+def test_what_stands_in_the_place_of_photographs(server, tmp_path):
+    dest, ids = tmp_path/'images', server.ids('grizzly')
+    server.n, server.faults = 30, {i: ['to-placeholder'] for i in ids[:2]} | {i: ['placeholder'] for i in ids[2:6]}
+    res = download('grizzly', n=20, source=service(server), dest=dest)
+    said = dict(res.words[0].refused)
+    assert said.pop('Its server says by its address that the picture is not available.') == 2
+    assert said == {'It is the very same file as another photograph, as a notice in its place would be.': 3}
+    [aside] = picture_files(tmp_path/'images_set_aside')                                      # the first that came so
+    assert aside.suffix == '.png' and all(f.suffix == '.jpg' for f in picture_files(dest)) and len(picture_files(dest)) == 19
+    assert [r['why'] for r in rows(dest) if 'why' in r] == ['the same file came for several photographs: a notice in their place']
+    assert download('grizzly', n=20, source=service(server), dest=dest).words[0].new == 0
 
 # the disk
 
@@ -79,6 +91,78 @@ def test_the_same_again_fetches_nothing(server, tmp_path):
         assert (res.words[0].new, res.words[0].there) == (new, 8 - new)
     assert download('grizzly', n=10, source=service(server), dest=tmp_path/'images').words[0].new == 2
     assert max(server.asked.values()) == 1
+
+def test_another_licence_of_the_same_word(server, tmp_path):
+    server.n, dest = 60, tmp_path/'images'
+    server.licences = {i: ('cc0', '1.0', '') for i in server.ids('grizzly')[::2]}
+    def fetch(n, licence): return download('grizzly', n=n, source=service(server, Openverse, licence=licence), dest=dest, check=False).words[0]
+    assert fetch(20, 'cc').new == 20
+    word = fetch(25, 'cc0')
+    assert (word.new, word.there) == (15, 10) and word.kept == 25 # ten of the twenty are cc0
+    assert [r['licence'] for r in rows(dest)][20:] == ['CC0 1.0']*15 and len(is_whole(dest)) == 35
+    assert (fetch(25, 'cc0').new, fetch(35, 'cc').new) == (0, 0) and max(server.asked.values()) == 1
+    gone = dest/[r for r in rows(dest) if r['licence'] == 'CC BY 2.0'][0]['file']
+    gone.unlink()
+    assert fetch(60, 'cc').new == 25 and not gone.exists() and max(server.asked.values()) == 1
+
+def test_another_size_of_the_same_word(server, tmp_path):
+    dest, n = tmp_path/'images', 6
+    def fetch(size): return download('grizzly', n=n, source=service(server, size=size), dest=dest, check=False)
+    server.side = 60
+    assert fetch('small').words[0].new == n
+    old = {f.name: f.read_bytes() for f in picture_files(dest)}
+    moved, deleted, bad, *_ = picture_files(dest)
+    moved.rename(dest/'other.jpg'), deleted.unlink()
+    server.faults[bad.stem.split('-')[1]] = ['gone']
+    server.side = 120
+    res = fetch('large')
+    word = res.words[0]
+    assert (word.new, word.there, word.elsewhere, word.refused.total()) == (n - 2, 2, 2, 1)
+    here = {f.name: f.read_bytes() for f in picture_files(dest/'grizzly')}
+    assert here[bad.name] == old[bad.name] and moved.name not in here and deleted.name not in here  # yours stays yours, and the old one until there is a new one
+    for f in picture_files(dest/'grizzly'): assert f == bad or f.read_bytes() == picture(f.stem.split('-')[1], 120)
+    lines = [r for r in rows(dest) if r['asked'] == 'large']
+    assert len(lines) == n - 2 and all(r['size'] == [120, 120] for r in lines) and not [*dest.glob('*/.again')]
+    before = sum(server.asked.values())
+    assert fetch('large').words[0].new == 0 and sum(server.asked.values()) == before
+
+def test_a_notice_in_place_of_another_size_replaces_nothing(server, tmp_path):
+    download('grizzly', n=4, source=service(server, size='small'), dest=tmp_path, check=False)
+    old = {f: f.read_bytes() for f in picture_files(tmp_path)}
+    for i in server.ids('grizzly'): server.faults[i] = ['png']  # the same picture for all
+    res = download('grizzly', n=4, source=service(server), dest=tmp_path, check=False)
+    assert 'very same file' in str(res) and sum(f.is_file() and f.read_bytes() == was for f, was in old.items()) >= 3
+
+def test_another_suffix_with_another_size(server, tmp_path):
+    download('grizzly', n=2, source=service(server, size='small'), dest=tmp_path, check=False)
+    a, b = picture_files(tmp_path)
+    (tmp_path/'labels.csv').write_text(f'file,labels\ngrizzly/{a.name},grizzly;teddy\n')
+    server.faults[a.stem.split('-')[1]] = ['png']
+    assert download('grizzly', n=2, source=service(server), dest=tmp_path, check=False).words[0].new == 2
+    assert picture_files(tmp_path) == [a.with_suffix('.png'), b] and f'grizzly/{a.stem}.png,grizzly;teddy' in (tmp_path/'labels.csv').read_text()
+
+def _larger(url, dest, n):
+    tqdm.tqdm.set_lock(threading.RLock())
+    download('grizzly', n=n, source=Wikimedia(base=f'{url}/commons', net=net(), interval=0, size='original'), dest=dest, check=False)
+
+@pytest.mark.skipif(not hasattr(signal, 'SIGKILL'), reason='no SIGKILL here')
+def test_killed_while_another_size_takes_its_place(tmp_path):
+    n, dest = 40, tmp_path/'images'
+    with Server(n=n, side=16, latency=.004) as server:
+        download('grizzly', n=n, source=service(server, size='small'), dest=dest, check=False)
+        server.side, rng = 24, random.Random(3)
+        for moment in sorted(rng.randrange(n*9//10) for _ in range(6)):
+            p = multiprocessing.get_context('fork').Process(target=_larger, args=(server.url, dest, n))
+            p.start()
+            while len({r['id'] for r in rows(dest) if r['asked'] == 'original'}) < moment and p.is_alive(): time.sleep(.001)
+            p.kill()
+            p.join()
+            assert len(picture_files(dest)) == n  # an old one or a new one of each, and whole
+            for f in picture_files(dest): assert f.read_bytes() in (picture(f.stem.split('-')[1], 16), picture(f.stem.split('-')[1], 24))
+        _larger(server.url, dest, n)
+        server.shutdown()
+    assert all(f.read_bytes() == picture(f.stem.split('-')[1], 24) for f in picture_files(dest)) and not [*dest.glob('*/.again')]
+    assert {f: r['sha256'] for f, r in follow_moves(rows(dest)).items()} == {f'grizzly/{f.name}': pictures.sha256(f) for f in picture_files(dest)}
 
 def test_what_was_moved_deleted_or_set_aside_stays_away(server, tmp_path):
     dest = tmp_path/'images'
@@ -195,7 +279,7 @@ def test_killed_at_fifty_random_moments(tmp_path):
 @pytest.fixture
 def command(server, monkeypatch, capsys, tmp_path):
     "`bearclf` with services that are the server's."
-    for k in ('FLICKR_KEY', 'FLICKR_SECRET'): monkeypatch.delenv(k, raising=False)
+    for k in ('FLICKR_KEY', 'FLICKR_SECRET', 'OPENVERSE_KEY', 'OPENVERSE_SECRET', 'BEARCLF_CONTACT'): monkeypatch.delenv(k, raising=False)
     monkeypatch.setenv('XDG_CONFIG_HOME', str(tmp_path/'config'))
     monkeypatch.chdir(tmp_path)
     for kind in BASES:
@@ -233,23 +317,68 @@ def test_the_commands_exit_codes(command, server):
     server.n = 3
     code, out, err = command('download', 'teddy', '-n', 5, '--dest', 'd')
     assert code == 0 and '3 of the 5 wanted; the source gave no more' in out
-    for wrong in (['--source', 'flickr'], ['--license', 'mine'], ['-n', '0'], ['--key', 'k'], ['--dest', '/proc/x']):
+    for wrong in (['--source', 'flickr'], ['--license', 'mine'], ['-n', '0'], ['--source', 'openverse', '--key', 'k'], ['--dest', '/proc/x']):
         code, out, err = command('download', 'teddy', *wrong)
         assert code == 2 and out == '' and len(err.strip().splitlines()) <= 2
     assert command('credits', 'gone')[0] == 2
 
 def test_a_key_chooses_flickr(command, monkeypatch):
-    code, out, err = command('download', 'teddy', '-n', 1, '--key', 'good', '--secret', 'secret')
-    assert code == 0 and 'From Flickr' in out
+    code, out, err = command('download', 'teddy', '-n', 1, '--key', 'good')
+    assert code == 0 and 'From Flickr' in out and 'not endorsed or certified by SmugMug' in out
     monkeypatch.setenv('FLICKR_KEY', 'bad')
-    monkeypatch.setenv('FLICKR_SECRET', 's')
     code, out, err = command('download', 'teddy', '-n', 1, '--dest', 'other')
-    assert code == 2 and 'does not know this key' in err
+    assert code == 2 and 'does not know this key' in err and 'bad' not in err
+    monkeypatch.delenv('FLICKR_KEY')
+    err = command('download', 'teddy', '--source', 'flickr')[2]
+    assert 'Flickr Pro' in err and 'need none' in err
+
+def test_who_asks(command, server, monkeypatch):
+    hint = 'give your address by --contact'
+    code, out, err = command('download', 'teddy', '-n', 2)
+    assert code == 0 and hint in out and all('; bearclf@' in a for a in server.agents)
+    assert hint not in command('download', 'teddy', '-n', 4)[1]  # said once
+    server.agents.clear()
+    for i, way in enumerate(('file', 'environment', 'option')):
+        if way == 'file':
+            (Path('config')/'bearclf').mkdir(parents=True)
+            (Path('config')/'bearclf'/'config.ini').write_text('[bearclf]\ncontact = file@example.org\n')
+        if way == 'environment': monkeypatch.setenv('BEARCLF_CONTACT', 'https://example.org/environment')
+        code, out, err = command('download', 'teddy', '-n', 2, '--dest', way, *(['--contact', 'option@example.org'] if way == 'option' else []))
+        assert code == 0 and hint not in out
+    assert sorted(re.search(r'; (.*)\)', a)[1] for a in server.agents) == ['file@example.org', 'https://example.org/environment', 'option@example.org']
+    asked = len(server.queries)
+    code, out, err = command('download', 'teddy', '--contact', 'me\r\nCookie: x')
+    assert code == 2 and 'is no address' in err and len(server.queries) == asked
+
+def test_how_many_there_are_before_a_byte_is_fetched(command, server):
+    code, out, err = command('download', 'black bear', 'teddy', '--source', 'openverse', '--dry-run')
+    assert code == 0 and out == 'black bear: 12: 12 by\nteddy: 12: 12 by\n' and not server.asked and not Path('images').exists()
+    code, out, err = command('download', 'nothing', 'black bear', '--dry-run')
+    assert code == 1 and out == 'nothing: 0\nblack bear: 12; of the first 12: 12 by\n' and 'from Wikimedia Commons' in err
+    code, out, err = command('download', 'teddy', 'grizzly', '--source', 'inaturalist', '--dry-run')
+    assert code == 1 and out.startswith('teddy: iNaturalist has no living thing named teddy; it has') and out.endswith('grizzly: 12: 12 by\n')
+    server.api_faults = ['gone']
+    code, out, err = command('download', 'grizzly', '--dry-run')
+    assert code == 2 and 'answered 404' in err
+
+def test_keys_for_openverse(command, server, monkeypatch):
+    server.rates = {'anon_sustained': ['200/day', 0]}
+    code, out, err = command('download', 'teddy', '-n', 1, '--source', 'openverse')
+    assert code == 2 and '429' in err
+    monkeypatch.setenv('OPENVERSE_KEY', 'good')
+    assert 'wants a key and its secret' in command('download', 'teddy', '-n', 1, '--source', 'openverse')[2]
+    monkeypatch.setenv('OPENVERSE_SECRET', 'secret')
+    assert command('download', 'teddy', '-n', 1, '--source', 'openverse')[0] == 0
+
+def test_noai_unless_asked_otherwise(command, server):
+    server.extra = {'X-Robots-Tag': 'noai'}
+    assert command('download', 'teddy', '-n', 1, '--dest', 'a')[0] == 1
+    assert command('download', 'teddy', '-n', 1, '--dest', 'b', '--despite-noai')[0] == 0
 
 CTRL_C = '''import sys
 sys.path.insert(0, {tests!r})
 from test_download import net
-from bearclf import cli, sources
+from bearclf import cli, pictures, sources
 sources.Wikimedia.base, sources.Wikimedia.interval, sources.Net = {url!r} + '/commons', 0, net
 sys.exit(cli.main(['download', 'grizzly', '-n', '100', '--dest', {dest!r}]))'''
 
@@ -268,3 +397,15 @@ def test_ctrl_c_leaves_what_is_there(tmp_path):
         assert (res.words[0].new, res.words[0].there) == (100 - len(files), len(files)) and max(server.asked.values()) == 1
         assert len(is_whole(tmp_path/'images')) == 100
         server.shutdown()
+
+def test_inaturalist_by_the_command(command, server):
+    server.days = dict.fromkeys(server.ids('grizzly')[3:], '2019-01-01')
+    where = ['--source', 'inaturalist', '--place', 'Alaska, US', '--since', '2020-01-01', '--until', '2025-01-01']
+    code, out, err = command('download', 'grizzly', '-n', 12, *where)
+    assert code == 0 and '3 of the 12 wanted' in out and 'commercial purposes' in out and len(is_whole(Path('images'))) == 3
+    asked = len(server.queries)
+    for wrong, told in ((['--source', 'inaturalist', '--since', 'May'], 'since is'), (['--place', 'Alaska'], 'leave it out'), (['--source', 'wikimedia', '--tables', '.'], 'leave it out'),
+                        (['--source', 'inaturalist-open-data'], 'needs its tables'), (['--source', 'inaturalist-open-data', '--tables', '.'], 'has no taxa.csv.gz')):
+        code, out, err = command('download', 'grizzly', *wrong)
+        assert code == 2 and told in err and len(err.splitlines()) == 1 and out == ''
+    assert len(server.queries) == asked

@@ -1,5 +1,5 @@
 "A set's record: lines are whole, moves are followed, credits escape what strangers wrote."
-import html.parser, os
+import csv, html.parser, os
 
 import pytest
 
@@ -8,7 +8,7 @@ from bearclf.checks import dedupe
 from bearclf.download import download
 from bearclf.manifest import Manifest, follow_moves, read_manifest, record_move, write_credits
 from bearclf.pictures import DataError, picture_files
-from bearclf.sources import Drawn
+from bearclf.sources import Drawn, Flickr, INaturalist
 from helpers import tree
 from server import rows, service
 
@@ -60,6 +60,31 @@ def test_credits_name_what_was_moved_and_set_aside(server, tmp_path):
     assert copies and page.count('<tr><td>') == page.count('>Ada &amp; Ben<') == page.count('licenses/by/2.0/') == 20
     assert page.startswith('<!doctype html>') and '20 photographs<' in page and 'set aside: grizzly' in page
     assert {o['why'].split()[0] for o in rows(dest) if 'why' in o} == {'is', 'duplicate', 'by'}
+
+def test_credits_say_what_they_satisfy(server, tmp_path):
+    ids = server.ids('grizzly')
+    server.attributions[ids[1]] = '<i>Photo:</i> Ada &amp; Co, zoo.example'
+    download('grizzly', n=2, source=service(server), dest=tmp_path, check=False)
+    page = write_credits(tmp_path).read_text()
+    assert page.count(f'<td>Bear {ids[0]}</td><td>Ada &amp; Ben</td>') == 1 and '<td>Photo: Ada &amp; Co, zoo.example</td>' in page
+    for words in ('in all versions', 'NC, no commercial use', 'say what you changed'): assert words in page.replace('\n', ' ')
+    assert 'SmugMug' not in page and 'iNaturalist' not in page
+    for kind, notice in ((Flickr, 'This product uses the Flickr API but is not endorsed or certified by SmugMug, Inc.'), (INaturalist, 'whatever their licences say')):
+        download('teddys', n=1, source=service(server, kind), dest=tmp_path, check=False)
+        assert notice in write_credits(tmp_path).read_text()
+    with open(write_credits(tmp_path, tmp_path/'page.html').with_suffix('.csv'), newline='') as f: rows_ = list(csv.DictReader(f))
+    assert len(rows_) == 4 and {r['attribution'] for r in rows_} == {'', 'Photo: Ada & Co, zoo.example'} and {r['photographer'] for r in rows_} == {'Ada & Ben'}
+    with pytest.raises(DataError, match='ends in .html'): write_credits(tmp_path, tmp_path/'x.CSV')
+
+def test_credits_of_odd_names(server, tmp_path):
+    download('grizzly', n=1, source=service(server), dest=tmp_path/'images', check=False)
+    [file] = picture_files(tmp_path/'images')
+    try: file.rename(file.with_name(os.fsdecode(b'\xff,"\n.jpg')))
+    except OSError: pytest.skip('no such names here')
+    write_credits(tmp_path/'images')
+    with open(tmp_path/'images'/'credits.csv', encoding='utf-8', errors='surrogateescape', newline='') as f: [row] = csv.DictReader(f)
+    assert (tmp_path/'images'/row['file']).is_file()
+    assert checks.verify(tmp_path/'images').not_pictures == []
 
 def test_credits_escape_what_strangers_wrote(tmp_path):
     download('grizzly', n=3, source=Drawn(), dest=tmp_path)
