@@ -39,6 +39,7 @@ def _preparation(learn):
                             'give its DataBlock RandomResizedCrop(size).')
     return dict(resize=[int(s) for s in resize], size=[int(s) for s in size], mean=mean, std=std)
 
+# %% ../nbs/22_export.ipynb #85ce4911
 def _unstated(transform):
     return TrainingError(f'A model file cannot state the transform {type(transform).__name__} on validation pictures; '
                          'use RandomResizedCrop(size) or Resize(size, ResizeMethod.Squish) as the only item transform.')
@@ -111,6 +112,7 @@ def _joined(body, head, path):
     graph = onnx.compose.merge_graphs(body.graph, head.graph, io_map=[('features', 'features')])
     onnx.save(onnx.helper.make_model(graph, opset_imports=head.opset_import, ir_version=head.ir_version), path)
 
+# %% ../nbs/22_export.ipynb #238a18c8
 def _write_floats(model, size, path):
     "Write the network `model` as ONNX, with its maps where it has some."
     mapped = _mapped(model[1]) if isinstance(model, torch.nn.Sequential) and len(model) == 2 else None
@@ -146,6 +148,7 @@ def _some(ds, n):
     "At most `n` of the files of a fastai data set, the same ones each time."
     return [ds.items[i] for i in np.random.default_rng(0).permutation(len(ds.items))[:n]]
 
+# %% ../nbs/22_export.ipynb #c758c561
 def _first_card(learn, path, card):
     "The card before anything was measured: what the learner says of itself, and `card`."
     labels, single = list(learn.dls.vocab), is_single(learn.dls)
@@ -155,6 +158,7 @@ def _first_card(learn, path, card):
     if not single: card['thresholds'] = {label: 0.5 for label in labels} | card.get('thresholds', {})
     return card
 
+# %% ../nbs/22_export.ipynb #19762614
 def _write_int8(learn, float_file, path):
     "Write the network in `float_file` in eight bits, with ranges from training pictures."
     prepare = Classifier(float_file).preprocess

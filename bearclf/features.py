@@ -343,8 +343,8 @@ def _fit(learner, epochs, *rates):
 # %% ../nbs/21_features.ipynb #d85e0faa
 def _learner(dls, learn, model, *splitter):
     "A learner of `model` from views, with the loss and the metrics of `learn`."
-    return Learner(dls, model, learn.loss_func, partial(Adam, decouple_wd=False), 1e-3, *splitter, metrics=learn.metrics,
-                   wd=2.5e-3)
+    return Learner(dls, model, learn.loss_func, partial(Adam, decouple_wd=False), 1e-3, *splitter,
+                   metrics=learn.metrics, wd=2.5e-3)
 
 # %% ../nbs/21_features.ipynb #385b7331
 def fit(
@@ -357,7 +357,8 @@ def fit(
     seed:int=42, # of all chance in training, and of the split
 )->tuple: # the learner, backbone and head; whether it was stopped early
     """Train a `bear_head` on the views whose pictures are all in the training part; the backbone stays as it came, but
-    for its last blocks where the views are for tuning: these at a tenth of the rate, their statistics still. Ctrl-C leaves the weights of the epoch with the lowest validation loss; before the first epoch's end it is raised.
+    for its last blocks where the views are for tuning: these at a tenth of the rate, their statistics still.
+    Ctrl-C leaves the weights of the epoch with the lowest validation loss; before the first epoch's end it is raised.
     Kumar et al., 2022, arXiv:2202.10054."""
     set_seed(seed, reproducible=True)
     train, valid = split or hold_aside(views.pictures, seed=seed)
