@@ -479,8 +479,8 @@ sources:
                only, as is reported since 2025: https://www.flickr.com/services/apps/create/; as
                --key, as FLICKR_KEY, or in ~/.config/bearclf/config.ini: [flickr], key = ...
   wikimedia    Wikimedia Commons
-  openverse    an index of Creative Commons photographs; 240 for one word, in all 4,000 a day,
-               or more with a key, free: https://api.openverse.org/v1/ (its client_id is the key,
+  openverse    an index of Creative Commons photographs; 240 for one word, about 4,000 a day,
+               more with a key, free: https://api.openverse.org/v1/ (its client_id is the key,
                client_secret the secret; OPENVERSE_KEY, OPENVERSE_SECRET, [openverse])
   inaturalist  living things by exact name: "Ursus americanus", "American black bear"; those
                marked as alive first; not for commercial training; 5 GB an hour, 24 GB a day

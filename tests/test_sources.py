@@ -376,6 +376,7 @@ def test_the_open_data(server, tables):
     assert [r.id for r in bucket(server, tables, licence=['cc0', 'by']).search('Ursus arctos', 99)] == [ids[2], ids[0]]
     assert [r.id for r in bucket(server, tables, since='2024-01-15').search('Ursus arctos', 99)] == [ids[2]]
     assert [r.id for r in source.search('Ursus "maritimus"', 99)] == [ids[4]]
+    assert str(source.count('Ursus arctos')).startswith('4: 1 ') and bucket(server, tables, licence='cc0').count('Ursus arctos').licences == {'cc0': 1}
     res = download('Ursus arctos', n=3, source=source, dest=tables/'images', check=False)
     assert res.words[0].new == 3 and 'iNaturalist Open Data' in str(res) and server.queries == []
     row = next(r for r in rows(tables/'images') if r['id'] == ids[1])
