@@ -283,7 +283,7 @@ def train(args):
     from bearclf.inference import Classifier
     out = check_writable(args.out)
     if out.exists(): raise BearclfError(f'{out} exists already; give another name with --out, or move it away.')
-    if args.epochs is not None and args.epochs < 1: raise BearclfError(f'--epochs is {args.epochs}; give 1 or more.')
+    if args.epochs < 1: raise BearclfError(f'--epochs is {args.epochs}; give 1 or more.')
     if args.folds < 0 or args.folds == 1:
         raise BearclfError(f'--folds is {args.folds}; give 2 or more, or 0 to hold a fifth aside.')
     check_trainable(read_labels(args.images, args.corrections), args.single, args.images)
@@ -291,8 +291,7 @@ def train(args):
     with redirect_stdout(sys.stderr), warnings.catch_warnings(): # progress is not the result
         warnings.simplefilter('ignore') # of torch and fastai among themselves
         scores = train_model(args.images, out, arch=args.arch, epochs=args.epochs, single=args.single,
-                             folds=args.folds, corrections=args.corrections, tune=args.tune,
-                             command=args.command_line)
+                             folds=args.folds, corrections=args.corrections, command=args.command_line)
     print(scores.round(3).to_string())
     return 130 if Classifier(out).card.stopped_early else 0
 
@@ -306,10 +305,8 @@ def _train_args(commands):
     p.add_argument('images', metavar='IMAGES', help='the folder')
     p.add_argument('--arch', default='tf_efficientnet_lite0', metavar='NAME',
                    help='backbone, by its name in timm or torchvision (default: %(default)s)')
-    p.add_argument('--tune', action='store_true',
-                   help="tune the backbone's last blocks too: slower, and a better model")
-    p.add_argument('--epochs', type=int, metavar='N',
-                   help='passes over the views of the pictures (default: 6, or 4 with --tune)')
+    p.add_argument('--epochs', type=int, default=6, metavar='N',
+                   help='passes over the views of the pictures (default: %(default)s)')
     p.add_argument('--single', action='store_true', help='exactly one label a picture, in place of any number')
     p.add_argument('--folds', type=int, default=0, metavar='K',
                    help='cross-validate K times, then train on all pictures: slower, and a better model')

@@ -178,12 +178,11 @@ def train(
     path:str|Path, # folder of labelled pictures, as for `read_labels`
     out:str|Path, # the model file to write
     arch:str=ARCH, # backbone: a model name of timm or torchvision
-    epochs:int|None=None, # passes over the views; if None 6, or 4 where the backbone is tuned
+    epochs:int=6, # passes over the views
     single:bool=False, # exactly one label a picture, in place of any number
     folds:int=0, # of a cross-validation, 2 or more, and then all pictures; 0: a fifth is held aside
     seed:int=42, # of the split and of all chance in training
     corrections:str|Path|None=None, # a table of other labels for some pictures, as for `read_corrections`
-    tune:bool=False, # tune the last blocks of the backbone too
     **card # further fields of the model's card, such as `command`
 )->pd.DataFrame: # `evaluate` of held-aside pictures and pairs; `attrs['held']`: what was said of each, a `Held`
     """Train on `path`, with collages unless `single`, calibrate, choose thresholds, and write the model file `out`.
@@ -202,7 +201,7 @@ def train(
     for label, n in sorted(counts.items()):
         if n < FEW: print(f'{label} has only {n} pictures: add more, {FEW} at least, or expect wide intervals; '
                           '--folds 5 judges each of them once.', flush=True)
-    views = see(pictures, groups_of(splits if folds else [splits[0], splits[0][::-1]]), arch, seed, tune)
+    views = see(pictures, groups_of(splits if folds else [splits[0], splits[0][::-1]]), arch, seed)
     with whole_file(out) as part:
         for n, split in enumerate([*splits, None] if folds else splits):
             if folds: print(f'Fold {n+1} of {folds}' if split else 'All pictures', flush=True)

@@ -1,14 +1,12 @@
 "Folds, and trainings that are stopped or hardly possible."
 import shutil
 
-import pytest, torch
+import pytest
 from PIL import Image
 
 from bearclf import features, train
 from bearclf.data import Labelled, read_labels
-from bearclf.export import export_onnx
 from bearclf.inference import Classifier
-from bearclf.multilabel import ARCH, TrainingError, bear_learner
 from bearclf.pictures import DataError, picture_files
 
 def test_folds_share_no_picture_and_no_copy(drawn, tmp_path):
@@ -64,16 +62,3 @@ def test_few_pictures_get_no_bound_and_are_told(drawn, tmp_path, capsys):
     assert list(Classifier(tmp_path/'few.onnx').card.threshold_sets) == ['highest F1']
     assert 'other has only' in capsys.readouterr().out
     assert (scores.dropna().low < scores.dropna().high).all()
-
-def test_tuning_moves_the_last_blocks_alone(drawn, tmp_path):
-    "Not what stays still, and no statistics; the file agrees with the learner, and has maps."
-    learn, _ = features.fit(features.see(read_labels(drawn), tune=True), epochs=1)
-    fresh = features.split_backbone(bear_learner(learn.dls).model[0], ARCH)
-    now = learn.model[0], learn.model[1][:len(fresh[1])]
-    moved = [[k for k, v in a.state_dict().items() if not torch.equal(v, b.state_dict()[k].cpu())] for a, b in zip(fresh, now)]
-    assert not moved[0] and len(moved[1]) > 5 and not {*moved[1]} - {k for k, _ in fresh[1].named_parameters()}
-    assert export_onnx(learn, tmp_path/'tuned.onnx')['max_difference'] < 1e-3 and Classifier(tmp_path/'tuned.onnx').has_maps
-
-def test_a_backbone_that_can_not_be_tuned(drawn, monkeypatch):
-    monkeypatch.setattr(features, 'bear_learner', lambda dls, arch: bear_learner(dls, arch, pretrained=False)) # its weights are not here
-    with pytest.raises(TrainingError, match='leave out --tune'): features.see(read_labels(drawn), arch='resnet18', tune=True)
