@@ -21,7 +21,7 @@ from .manifest import NOTICES, Manifest, aside_of, listed_files, move_recorded, 
 from .network import PER_HOST
 from .pictures import (BearclfError, DataError, PictureError, folder_entries, is_picture, picture_size,
                               progress_bar, sha256, shown)
-from .sources import NothingFound, Record, Source, SourceError, open_source
+from .sources import NotAsked, NothingFound, Record, Source, SourceError, open_source
 
 # %% ../nbs/14_download.ipynb #d48aa24a
 @dataclass
@@ -35,6 +35,7 @@ class WordCount:
     there:int = 0      # fetched before
     elsewhere:int = 0  # of those: in the folder no longer (moved, set aside, deleted), or first found by another word
     refused:Counter = field(default_factory=Counter)         # why, and how many
+    left:Counter = field(default_factory=Counter)            # not asked for: why, and how many
     first:dict[str, str] = field(default_factory=dict)       # why, and the first one's page
     note:str = ''      # what the source said besides
 
@@ -44,9 +45,10 @@ class WordCount:
         return self.new + self.there
 
     def refuse(self, record:Record, e:PictureError):
-        "Count a photograph which could not be had."
+        "Count a photograph which could not be had, or was not asked for."
         why = re.sub(r' \(.*\)', '', str(e))  # without what differs from one to the next
-        self.refused[why] += 1
+        if isinstance(e, NotAsked): self.left[why] += 1
+        else: self.refused[why] += 1
         self.first.setdefault(why, record.page or record.url or record.id)
 
 # %% ../nbs/14_download.ipynb #4c1826a3
@@ -65,6 +67,7 @@ def _notes(words, trouble):
         name = shown(w.query)
         for why, n in w.refused.most_common():
             yield f'{name}: {n} refused: {shown(why)} (the first: {shown(w.first[why])})'
+        for why, n in w.left.most_common(): yield f'{name}: {n} left, not asked for: {shown(why)}'
         if w.elsewhere:
             yield (f'{name}: {w.elsewhere} of those already there were moved, set aside or deleted, '
                    'or another word found them before')
@@ -74,7 +77,7 @@ def _notes(words, trouble):
         else:
             if w.note: yield f'{name}: {w.note}'
             if w.kept < w.wanted:
-                no_more = '' if w.refused else '; the source gave no more'
+                no_more = '' if w.refused or w.left else '; the source gave no more'
                 yield f'{name}: {w.kept} of the {w.wanted} wanted{no_more}'
 
 # %% ../nbs/14_download.ipynb #21bc4c27
@@ -91,9 +94,9 @@ class Downloaded:
 
     @property
     def ok(self)->bool:
-        "Was something found for every word, nothing refused, nothing set aside, and no trouble?"
+        "Was something found for every word, nothing refused, left or set aside, and no trouble?"
         aside = self.report and (self.report.unreadable or self.report.small)
-        return not (self.trouble or aside or any(w.refused or not w.kept for w in self.words))
+        return not (self.trouble or aside or any(w.refused or w.left or not w.kept for w in self.words))
 
     def _found(self, most=10):
         "What `verify` found, not all of it if that is long."
@@ -247,20 +250,27 @@ def _check_limits(source, manifest):
             raise SourceError(f'{source.title} gives no more than {most/1e9:g} GB {words}, and so much has come; '
                               'what is there stays, and the same command goes on later.')
 
+# %% ../nbs/14_download.ipynb #78a4f478
+def _before(word, source, dest, manifest):
+    "{id: line} of what came for `word` before, and the ids of those that are as asked for now; these are counted."
+    lines, which = dict(manifest.found[source.name, word.query]), getattr(source, 'which', None)
+    there = {id for id, row in lines.items()
+             if _as_asked(row, source, dest) and (not which or row.get('which') == which)}
+    for id in there: _count(word, dest, lines[id]['file'])
+    return lines, there
+
 # %% ../nbs/14_download.ipynb #732c9f2e
 def _fetch_word(source, word, dest, manifest, pool, again):
     "Fetch the photographs of a search word, entering each into `word` and `manifest`; `again` counts what came twice."
     n, folder, lying = word.wanted, dest/word.folder, _open_folder(dest, word.folder)
-    before = dict(manifest.found[source.name, word.query])
-    which = getattr(source, 'which', None)
-    there = {id for id, row in before.items() if _as_asked(row, source, dest) and (not which or row.get('which') == which)}
-    for id in there: _count(word, dest, before[id]['file'])
+    before, there = _before(word, source, dest, manifest)
     start = len(there) if len(there) == len(before) else 0 # or what comes first now is not what came first then
     word.found = word.there
+    if word.kept >= n: return
     with progress_bar(shown(word.query), total=n, initial=min(n, word.there), unit=' photographs', delay=1) as bar:
         coming = _Arrivals(word, source, manifest, bar, again)
         try:
-            for record in source.search(word.query, 2*n + 20, start) if word.kept < n else ():
+            for record in source.search(word.query, 2*n + 20, start):
                 old = before.get(record.id)
                 if old and (record.id in there or not (dest/old['file']).is_file()): continue
                 word.found += 1
@@ -299,7 +309,7 @@ def _hint(source, manifest):
     net = getattr(source, 'net', None)
     if net is None or net.contact or manifest.files: return ''
     return ('Services like to know whom to write to: give your address by --contact, BEARCLF_CONTACT, or in the '
-            'configuration file (bearclf download --help). This is said once.')
+            'configuration file (bearclf download --help). This is said once for each set.')
 
 # %% ../nbs/14_download.ipynb #2af27aa1
 def download(

@@ -186,7 +186,7 @@ def test_how_many_there_are_by_licence(server, kind):
     count = lambda licence: service(server, kind, licence=licence).count('grizzly')
     last = {Flickr: {}, Openverse: {'pdm': 40}, INaturalist: {'by-nc': 40}, Wikimedia: {}}[kind]
     if kind is Wikimedia: # which does not count by licence
-        assert str(count('cc')) == '200; of the first 50: 20 by, 10 by-sa, 10 cc0, 10 GFDL' and count('by').total == 200
+        assert str(count('cc')) == '200 (of the first 50: 20 by, 10 by-sa, 10 cc0, 10 GFDL)' and count('by').total == 200
     else:
         assert count('cc').licences == {'by': 80, 'by-sa': 40, 'cc0': 40} | last and count('cc').total == 160 + sum(last.values())
         assert count(['by', 'cc0']).licences == {'by': 80, 'cc0': 40} and count('by').total == 80
@@ -194,6 +194,14 @@ def test_how_many_there_are_by_licence(server, kind):
         assert everything.total == 200 and everything.licences == {'by': 80, 'by-sa': 40, 'cc0': 40} | last
     nothing = service(server, kind).count('nothing')
     assert nothing.total == 0 and str(nothing) == '0' and not server.asked
+
+@pytest.mark.parametrize('kind', BASES)
+@pytest.mark.parametrize('total', ['many', [3], None])
+def test_a_count_that_is_none(server, kind, total):
+    source, answer = service(server, kind), {'photos': {'total': total}, 'stat': 'ok', 'result_count': total, 'total_results': total, 'query': {'searchinfo': {'totalhits': total}}}
+    server.api_faults = [None]*(kind in (Flickr, INaturalist)) + [answer]
+    with pytest.raises(sources.SourceError, match='is no number|without') as e: source.count('grizzly')
+    assert '\n' not in str(e.value) and 'total' in str(e.value) + 'total'*(kind is Openverse)
 
 def test_flickr_asks_for_licences_by_number(server, tmp_path):
     assert list(service(server, Flickr).search('grizzly', 1))
@@ -376,9 +384,9 @@ def test_the_open_data(server, tables):
     assert [r.id for r in bucket(server, tables, licence=['cc0', 'by']).search('Ursus arctos', 99)] == [ids[2], ids[0]]
     assert [r.id for r in bucket(server, tables, since='2024-01-15').search('Ursus arctos', 99)] == [ids[2]]
     assert [r.id for r in source.search('Ursus "maritimus"', 99)] == [ids[4]]
-    assert str(source.count('Ursus arctos')).startswith('4: 1 ') and bucket(server, tables, licence='cc0').count('Ursus arctos').licences == {'cc0': 1}
+    assert str(source.count('Ursus arctos')).startswith('4 (1 ') and bucket(server, tables, licence='cc0').count('Ursus arctos').licences == {'cc0': 1}
     res = download('Ursus arctos', n=3, source=source, dest=tables/'images', check=False)
-    assert res.words[0].new == 3 and 'iNaturalist Open Data' in str(res) and server.queries == []
+    assert res.words[0].new == 3 and 'iNaturalist Open Data' in str(res) and 'Ursus arctos: its tables do not say what is alive' in str(res) and server.queries == []
     row = next(r for r in rows(tables/'images') if r['id'] == ids[1])
     assert (row['source'], row['photographer'], row['licence'], row['page']) == (
         'inaturalist', 'Ada & Ben', 'CC BY-NC 4.0', 'https://www.inaturalist.org/observations/o0')
