@@ -479,16 +479,16 @@ sources:
                only, as is reported since 2025: https://www.flickr.com/services/apps/create/; as
                --key, as FLICKR_KEY, or in ~/.config/bearclf/config.ini: [flickr], key = ...
   wikimedia    Wikimedia Commons
-  openverse    an index of Creative Commons photographs; no more than 240 for one word, and about
-               4,000 a day, more a day with a key, free: https://api.openverse.org/v1/ (its
-               client_id is --key or OPENVERSE_KEY, its client_secret --secret or OPENVERSE_SECRET,
-               or both in the same file: [openverse], key = ..., secret = ...)
+  openverse    an index of Creative Commons photographs; no more than 240 for one word; 4,000 a
+               day, more with a key, free: https://api.openverse.org/v1/; its client_id as --key
+               or OPENVERSE_KEY, its client_secret as --secret or OPENVERSE_SECRET, or both in
+               the same file: [openverse], key = ..., secret = ...
   inaturalist  living things by exact name: "Ursus americanus", "American black bear"; those
                marked as alive first; not for commercial training; 5 GB an hour, 24 GB a day
   inaturalist-open-data
-               the same in thousands, by scientific name, tracks and dead animals among them, from
-               its tables: --tables FOLDER with taxa, observations, observers and photos, each
-               .csv.gz, from https://inaturalist-open-data.s3.amazonaws.com/
+               the same in thousands, by scientific name, tracks and dead animals among them,
+               from its tables: --tables FOLDER with taxa, observations, observers and photos,
+               each .csv.gz, from https://inaturalist-open-data.s3.amazonaws.com/
 licences: cc (all of Creative Commons and public domain), any, or names:
   cc0 pdm by by-sa by-nc by-nd by-nc-sa by-nc-nd"""
 
