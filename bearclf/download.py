@@ -210,17 +210,18 @@ class _Arrivals:
         for f in done:
             record = self.busy[f]
             try:
-                if self._enter(record, f.result()): self.word.new += 1
+                self._enter(record, f.result())
+                self.word.new += 1
             except PictureError as e: self.word.refuse(record, e)
             del self.busy[f]
         self.bar.update(min(self.word.wanted, self.word.kept) - self.bar.n)
 
     def _enter(self, record, file):
         "Give the photograph its line. `PictureError` if another photograph came as the very same file."
-        if not file.exists(): return True # here twice, by a Ctrl-C, as what is the same below
+        if not file.exists(): return # here twice, by a Ctrl-C, as what is the same below
         row = _row(record, file, self.word.folder, self.source)
         old = self.manifest.found[record.source, record.query].get(record.id)
-        if old and all(old.get(k) == row.get(k) for k in ('file', 'sha256', 'asked')): return True
+        if old and all(old.get(k) == row.get(k) for k in ('file', 'sha256', 'asked', 'licence')): return
         first = self.manifest.shas.get(row['sha256'])
         if first and first != (record.source, record.id):
             self.again[first] += 1
@@ -229,7 +230,6 @@ class _Arrivals:
         if old: os.replace(file, self.manifest.path/row['file'])
         self.manifest.add(row)
         if old and old['file'] != row['file']: _retire(self.manifest.path, old['file'], row['file'])
-        return True
 
     def settle_some(self): self.settle(wait(self.busy, return_when=FIRST_COMPLETED).done)
 

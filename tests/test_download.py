@@ -105,6 +105,14 @@ def test_another_licence_of_the_same_word(server, tmp_path):
     gone.unlink()
     assert fetch(60, 'cc').new == 25 and not gone.exists() and max(server.asked.values()) == 1
 
+def test_a_licence_that_its_photographer_changed(server, tmp_path):
+    server.licences = {server.ids('grizzly')[0]: ('by-nd', '2.0', '')}
+    def fetch(licence): return download('grizzly', n=12, source=service(server, Openverse, licence=licence), dest=tmp_path, check=False).words[0]
+    assert fetch('cc').new == 12 and [r['licence'] for r in rows(tmp_path)].count('CC BY-ND 2.0') == 1
+    server.licences = {}
+    assert [(w.new, w.there) for w in (fetch('by'), fetch('by'))] == [(1, 11), (0, 12)]
+    assert {r['licence'] for r in follow_moves(rows(tmp_path)).values()} == {'CC BY 2.0'} and len(picture_files(tmp_path)) == 12
+
 def test_another_size_of_the_same_word(server, tmp_path):
     dest, n = tmp_path/'images', 6
     def fetch(size): return download('grizzly', n=n, source=service(server, size=size), dest=dest, check=False)

@@ -180,9 +180,9 @@ MIXED = {Flickr: ['4', '4', '5', '9', '0'], Openverse: [(l, '2.0', '') for l in 
 @pytest.mark.parametrize('kind', BASES)
 def test_how_many_there_are_by_licence(server, kind):
     server.n = 200
-    for ids in (server.ids('grizzly'),):
-        if kind is INaturalist: server.photos = dict(zip(ids, [['cc-by'], ['cc-by'], ['cc-by-sa'], ['cc0'], ['cc-by-nc']]*40))
-        else: server.licences = dict(zip(ids, MIXED[kind]*40))
+    ids = server.ids('grizzly')
+    if kind is INaturalist: server.photos = dict(zip(ids, [['cc-by'], ['cc-by'], ['cc-by-sa'], ['cc0'], ['cc-by-nc']]*40))
+    else: server.licences = dict(zip(ids, MIXED[kind]*40))
     count = lambda licence: service(server, kind, licence=licence).count('grizzly')
     last = {Flickr: {}, Openverse: {'pdm': 40}, INaturalist: {'by-nc': 40}, Wikimedia: {}}[kind]
     if kind is Wikimedia: # which does not count by licence
