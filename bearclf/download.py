@@ -18,7 +18,7 @@ from pathlib import Path
 from .checks import Report, verify
 from .labels import label_name
 from .manifest import NOTICES, Manifest, aside_of, listed_files, move_recorded, rows_follow
-from .network import PER_HOST
+from .network import AT_ONCE
 from .pictures import (BearclfError, DataError, PictureError, folder_entries, is_picture, picture_size,
                               progress_bar, sha256, shown)
 from .sources import NotAsked, NothingFound, Record, Source, SourceError, open_source
@@ -201,8 +201,8 @@ def _as_asked(row, source, dest):
 # %% ../nbs/14_download.ipynb #5a084ae7
 class _Arrivals:
     "The photographs of one word that are on their way, entered into `word` and `manifest` as they arrive."
-    def __init__(self, word, source, manifest, bar, again):
-        self.word, self.source, self.manifest, self.bar, self.again, self.busy = word, source, manifest, bar, again, {}
+    def __init__(self, word, source, manifest, bar, twice):
+        self.word, self.source, self.manifest, self.bar, self.twice, self.busy = word, source, manifest, bar, twice, {}
 
     def await_(self, future, record): self.busy[future] = record
 
@@ -218,13 +218,13 @@ class _Arrivals:
 
     def _enter(self, record, file):
         "Give the photograph its line. `PictureError` if another photograph came as the very same file."
-        if not file.exists(): return # here twice, by a Ctrl-C, as what is the same below
+        if not file.exists(): return # a Ctrl-C let it be entered already, as where all is the same below
         row = _row(record, file, self.word.folder, self.source)
         old = self.manifest.found[record.source, record.query].get(record.id)
         if old and all(old.get(k) == row.get(k) for k in ('file', 'sha256', 'asked', 'licence')): return
         first = self.manifest.shas.get(row['sha256'])
         if first and first != (record.source, record.id):
-            self.again[first] += 1
+            self.twice[first] += 1
             file.unlink()
             raise PictureError('It is the very same file as another photograph, as a notice in its place would be.')
         if old: os.replace(file, self.manifest.path/row['file'])
@@ -260,15 +260,15 @@ def _before(word, source, dest, manifest):
     return lines, there
 
 # %% ../nbs/14_download.ipynb #732c9f2e
-def _fetch_word(source, word, dest, manifest, pool, again):
-    "Fetch the photographs of a search word, entering each into `word` and `manifest`; `again` counts what came twice."
+def _fetch_word(source, word, dest, manifest, pool, twice):
+    "Fetch the photographs of a search word, entering each into `word` and `manifest`; `twice` counts what came as another did."
     n, folder, lying = word.wanted, dest/word.folder, _open_folder(dest, word.folder)
     before, there = _before(word, source, dest, manifest)
     start = len(there) if len(there) == len(before) else 0 # or what comes first now is not what came first then
     word.found = word.there
     if word.kept >= n: return
     with progress_bar(shown(word.query), total=n, initial=min(n, word.there), unit=' photographs', delay=1) as bar:
-        coming = _Arrivals(word, source, manifest, bar, again)
+        coming = _Arrivals(word, source, manifest, bar, twice)
         try:
             for record in source.search(word.query, 2*n + 20, start):
                 old = before.get(record.id)
@@ -281,7 +281,7 @@ def _fetch_word(source, word, dest, manifest, pool, again):
                         if old: (folder/_AGAIN).mkdir(exist_ok=True)
                         coming.await_(pool.submit(source.fetch, record, folder/_AGAIN if old else folder), record)
                 except PictureError as e: word.refuse(record, e)
-                while coming.busy and (len(coming.busy) >= 2*PER_HOST or word.kept + len(coming.busy) >= n):
+                while coming.busy and (len(coming.busy) >= 2*AT_ONCE or word.kept + len(coming.busy) >= n):
                     coming.settle_some()
                 if word.kept >= n: break
             coming.settle_all()
@@ -306,8 +306,8 @@ def _set_notices_aside(dest, notices):
 # %% ../nbs/14_download.ipynb #eb3ef855
 def _hint(source, manifest):
     "What there is to say before the first photograph of a set, if its source is not told who asks."
-    net = getattr(source, 'net', None)
-    if net is None or net.contact or manifest.files: return ''
+    contact = getattr(getattr(source, 'net', None), 'contact', None) # None: one that has nobody to tell it to
+    if contact != '' or manifest.files: return ''
     return ('Services like to know whom to write to: give your address by --contact, BEARCLF_CONTACT, or in the '
             'configuration file (bearclf download --help). This is said once for each set.')
 
@@ -335,16 +335,16 @@ def download(
         source = open_source(source, licence, size, key, secret, contact, despite_noai, **which)
     dest = Path(dest)
     res = Downloaded(dest, getattr(source, 'title', source.name), notice=NOTICES.get(source.name, ''))
-    again = Counter()
-    with Manifest(dest) as manifest, ThreadPoolExecutor(PER_HOST) as pool:
+    twice = Counter() # {a photograph: how many others came as the very same file}
+    with Manifest(dest) as manifest, ThreadPoolExecutor(AT_ONCE) as pool:
         res.hint = _hint(source, manifest)
         try:
             for query, folder in folders.items():
                 res.words.append(word := WordCount(query, folder, n))
-                try: _fetch_word(source, word, dest, manifest, pool, again)
+                try: _fetch_word(source, word, dest, manifest, pool, twice)
                 except NothingFound as e: word.note = str(e)
         except SourceError as e: res.trouble = str(e)
-        notices = [manifest.files[first] for first, n in again.items() if n > 1]
+        notices = [manifest.files[first] for first, n in twice.items() if n > 1]
     _set_notices_aside(dest, notices)
     if check and any(w.kept for w in res.words): res.report = verify(dest)
     return res

@@ -18,7 +18,7 @@ def test_each_service(server, tmp_path, kind):
     assert all((w.found, w.new, w.there, w.refused.total()) == (10, 10, 0, 0) for w in res.words)
     assert res.trouble == '' and res.report.checked == 20 and kind.title in str(res)
     assert len(is_whole(tmp_path/'images')) == 20
-    assert max(server.asked.values()) == 1 and server.busiest <= network.PER_HOST
+    assert max(server.asked.values()) == 1 and server.busiest <= network.AT_ONCE
     for r in rows(tmp_path/'images'):
         assert (r['source'], r['photographer'], r['query']) == (kind.name, 'Ada & Ben', {1: 'black bear', 2: 'grizzly'}[int(r['id'])//10000])
         assert r['licence'] == ('CC BY 4.0' if kind is INaturalist else 'CC BY 2.0')
@@ -350,7 +350,7 @@ def test_no_more_than_it_gives_in_an_hour(server, tmp_path):
     came = sum(r['bytes'] for r in rows(tmp_path/'images'))
     assert 'gives no more than 6e-05 GB an hour' in res.trouble and 'the same command goes on later' in res.trouble
     one = max(r['bytes'] for r in rows(tmp_path/'images'))
-    assert 60_000 <= came <= 60_000 + 2*network.PER_HOST*one and len(is_whole(tmp_path/'images')) == len(rows(tmp_path/'images')) < 90
+    assert 60_000 <= came <= 60_000 + 2*network.AT_ONCE*one and len(is_whole(tmp_path/'images')) == len(rows(tmp_path/'images')) < 90
     asked = sum(server.asked.values())
     assert download('grizzly', n=90, source=source, dest=tmp_path/'images', check=False).trouble and sum(server.asked.values()) == asked  # in a new process
     source.limits = (60_000, -5, 'an hour'),                                                 # as if it were later
