@@ -50,7 +50,7 @@ class LeftAlone(NetError):
 
 # %% ../nbs/10_network.ipynb #f95bed73
 class _Busy(NetError):
-    "A server that says: not now, or not you. `after` so many seconds, if it says."
+    "A server that says: not now, or not you; `after`: the seconds that it asks to wait, if it does."
     def __init__(self, answered, owner, status, after):
         super().__init__(answered)
         self.owner, self.status, self.after = owner, status, after

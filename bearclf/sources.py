@@ -137,6 +137,8 @@ def _text(s):
     return ' '.join(html.unescape(re.sub(r'<[^>]*>', ' ', str(s or ''))).split())
 
 # %% ../nbs/13_sources.ipynb #e4617817
+_ODD = KeyError, TypeError, AttributeError, ValueError, IndexError # what comes of an answer that is not in its format
+
 class _Asked:
     "A service that is asked over the network: its address, its pace, what may go wrong."
     name, title, base = '', '', ''
@@ -184,6 +186,12 @@ class _Asked:
         try: return int(self._at(answer, path, (int, str)))
         except ValueError: raise self._fail(f'sent an answer in which {".".join(path)} is no number') from None
 
+    def _usable(self, results):
+        "The `results`, as far as the answers are in their format; `SourceError` after that."
+        try: yield from results
+        except BearclfError: raise # a ValueError, too
+        except _ODD as e: raise self._fail('sent an answer that is not in its format') from e
+
 # %% ../nbs/13_sources.ipynb #53b11b89
 def _refuse_blank(im):
     "`PictureError` for a picture of one colour, which stands for one that is gone."
@@ -194,7 +202,7 @@ def _refuse_blank(im):
 @dataclass
 class Found:
     "How many photographs of a word a service has."
-    total:int               # under the licences asked for
+    total:int               # under the licences asked for; under all, where the service does not count these
     licences:dict[str, int] # how many of them under each
     looked:int = 0          # at how many to know the licences; 0: the service counts them
 
@@ -224,9 +232,9 @@ class _Searched(_Asked):
     )->Iterator[Record]:
         "Records for `query`, each once. `SourceError` if the service can't be asked or gives no usable answer."
         seen, self.note = set(), ''
-        for result in self._results(query, n, start):
+        for result in self._usable(self._results(query, n, start)):
             try: record = self._record(result, query)
-            except (KeyError, TypeError, AttributeError, ValueError, IndexError): record = Record(self.name, '', query)
+            except _ODD: record = Record(self.name, '', query)
             else:
                 if record.id in seen or not self.wants(record.licence): continue
                 seen.add(record.id)
@@ -244,11 +252,11 @@ class _Searched(_Asked):
     )->Found:
         "How many there are of `query`; no file is fetched. `SourceError` as for `search`."
         asked = [l for l in LICENCES if self.wants(l)] + [None]*(self.licences is None)
-        totals = {l: n for l, n in self._totals(query, asked) if n}
+        totals = {l: n for l, n in self._usable(self._totals(query, asked)) if n}
         return Found(totals.pop(None, sum(totals.values())), totals)
 
     def _by_years(self, search, query, n):
-        "What `search` finds, which says if that is all; what it finds year by year, where it is not."
+        "What `search` finds and, where it returns that this is not all, what it finds in each year."
         if (yield from search(self, query, n)): return
         years = range(time.gmtime().tm_year, 2003, -1) # Flickr and Commons began in 2004
         whole = []
@@ -322,8 +330,7 @@ class Flickr(_Service):
                 if not left or e.code not in _FLICKR_LATER: raise self._refusal(e) from None
                 time.sleep(self.net.backoff)
             except NetError as e: raise self._fail(e) from None
-            except (ValueError, KeyError, AttributeError, TypeError):
-                raise self._fail('sent an answer that is not in its format') from None
+            except _ODD: raise self._fail('sent an answer that is not in its format') from None
 
     def _refusal(self, e):
         if e.code in _FLICKR_LATER: return self._fail(_FLICKR_LATER[e.code])
@@ -351,7 +358,7 @@ class Flickr(_Service):
 
 # %% ../nbs/13_sources.ipynb #01d0cc71
 def _flickr_results(flickr, query, n, year=None):
-    "What one search finds, page after page. Is that all there is?"
+    "Gives what one search finds, page after page; returns whether that is all there is."
     per_page, numbers = min(n, 500), flickr._numbers(flickr.wants)
     if not numbers: return True  # an empty list would mean: any
     extras = ','.join(['license', 'owner_name', *(f'url_{s}' for s in _FLICKR_SIZES)])
@@ -417,7 +424,7 @@ class Openverse(_Service):
     (api/api/constants/restricted_features.py there): a page whose photographs are there already is not asked for
     again. Token of a client: https://api.openverse.org/v1/#tag/auth/operation/token (OAuth 2, client credentials)."""
     name, title, base = 'openverse', 'Openverse', 'https://api.openverse.org/v1/'
-    interval = 3. # what it said last, see `_heed`
+    interval = 3. # until it says another, see `_heed`
 
     def __init__(self,
         key:str=None, # `client_id` of a registered client
@@ -731,7 +738,7 @@ class Wikimedia(_Service):
 
 # %% ../nbs/13_sources.ipynb #207a7007
 def _wikimedia_results(service, query, n, year=None):
-    "What one search finds, page after page. Is that all there is?"
+    "Gives what one search finds, page after page; returns whether that is all there is."
     query = query + (f' creationdate:{year}' if year else '') + ' filetype:bitmap'
     search = dict(generator='search', gsrsearch=query, gsrnamespace=6, gsrlimit=min(n, 50))
     params, more = service._info(**search), {}

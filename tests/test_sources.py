@@ -203,6 +203,13 @@ def test_a_count_that_is_none(server, kind, total):
     with pytest.raises(sources.SourceError, match='is no number|without') as e: source.count('grizzly')
     assert '\n' not in str(e.value) and 'total' in str(e.value) + 'total'*(kind is Openverse)
 
+@pytest.mark.parametrize('kind, answer', [
+    (Wikimedia, {'query': {'pages': [{'pageid': 1, 'index': []}, {'pageid': 2}]}, 'batchcomplete': True}), (Openverse, {'results': [], 'page_count': 'x'}),
+    (Flickr, {'licenses': {'license': [{'id': '4', 'url': True}]}, 'stat': 'ok'})])
+def test_an_answer_that_is_odd_inside(server, kind, answer):
+    server.api_faults = [answer]
+    with pytest.raises(sources.SourceError, match=f'{kind.title} sent an answer that is not in its format; what is there already stays'): list(service(server, kind).search('grizzly', 5))
+
 def test_flickr_asks_for_licences_by_number(server, tmp_path):
     assert list(service(server, Flickr).search('grizzly', 1))
     assert server.queries[-1][1]['license'] == '1,2,3,4,5,9,10,11' and server.queries[-1][1]['safe_search'] == '1'
