@@ -466,10 +466,11 @@ def download_photographs(args):
 # %% ../nbs/34_cli.ipynb #a8c1d1b8
 _DOWNLOAD_NOTES = """
 One folder a word below DEST, and a line in DEST/manifest.jsonl for each photograph:
-photographer, licence, page. Stop it as you like; the same command goes on. At most
-12 are fetched at a time, fewer where that is asked, none from a server that refuses three
-times in a row. In the end the set is checked, as by bearclf verify. Exit code 1 if a word
-found nothing, or photographs were refused, left at such a server, or set aside.
+photographer, licence, page. Stop it as you like; the same command goes on. Another
+--size takes the place of the old one, be it larger or smaller. At most 12 are fetched at a
+time, fewer where that is asked, none from a server that refuses three times in a row. In
+the end the set is checked, as by bearclf verify. Exit code 1 if a word found nothing, or
+photographs were refused, left at such a server, or set aside.
 
 Services like to know whom to write to: give your address as --contact, as BEARCLF_CONTACT,
 or in ~/.config/bearclf/config.ini: [bearclf], contact = ...
