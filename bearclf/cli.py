@@ -442,7 +442,7 @@ def _count_photographs(words, source):
 
 # %% ../nbs/34_cli.ipynb #9dcb3214
 def download_photographs(args):
-    "Fetch photographs for search words; 1 if a word found nothing, or something was refused or set aside."
+    "Fetch photographs for search words; 1 if a word found nothing, or something was refused, left or set aside."
     from bearclf.download import download
     from bearclf.sources import open_source
     which = dict(place=args.place, since=args.since, until=args.until, tables=args.tables)
@@ -463,10 +463,11 @@ def download_photographs(args):
 # %% ../nbs/34_cli.ipynb #a8c1d1b8
 _DOWNLOAD_NOTES = """
 One folder a word below DEST, and a line in DEST/manifest.jsonl for each photograph:
-photographer, licence, page. Stop it as you like; the same command goes on. At most
-12 are fetched at a time, fewer where that is asked, none from a server that refuses three
-times in a row. In the end the set is checked, as by bearclf verify. Exit code 1 if a word
-found nothing, or photographs were refused or set aside.
+photographer, licence, page. Stop it as you like; the same command goes on. Another
+--size takes the place of the old one, be it larger or smaller. At most 12 are fetched at a
+time, fewer where that is asked, none from a server that refuses three times in a row. In
+the end the set is checked, as by bearclf verify. Exit code 1 if a word found nothing, or
+photographs were refused, left at such a server, or set aside.
 
 Services like to know whom to write to: give your address as --contact, as BEARCLF_CONTACT,
 or in ~/.config/bearclf/config.ini: [bearclf], contact = ...
@@ -476,15 +477,16 @@ sources:
                only, as is reported since 2025: https://www.flickr.com/services/apps/create/; as
                --key, as FLICKR_KEY, or in ~/.config/bearclf/config.ini: [flickr], key = ...
   wikimedia    Wikimedia Commons
-  openverse    an index of Creative Commons photographs; 240 for one word, about 4,000 a day,
-               more with a key, free: https://api.openverse.org/v1/ (its client_id is the key,
-               client_secret the secret; OPENVERSE_KEY, OPENVERSE_SECRET, [openverse])
+  openverse    an index of Creative Commons photographs; no more than 240 for one word; 4,000 a
+               day, more with a key, free: https://api.openverse.org/v1/; its client_id as --key
+               or OPENVERSE_KEY, its client_secret as --secret or OPENVERSE_SECRET, or both in
+               the same file: [openverse], key = ..., secret = ...
   inaturalist  living things by exact name: "Ursus americanus", "American black bear"; those
                marked as alive first; not for commercial training; 5 GB an hour, 24 GB a day
   inaturalist-open-data
-               the same in thousands, by scientific name, from its tables: --tables FOLDER with
-               taxa, observations, observers and photos, each .csv.gz, from
-               https://inaturalist-open-data.s3.amazonaws.com/
+               the same in thousands, by scientific name, tracks and dead animals among them,
+               from its tables: --tables FOLDER with taxa, observations, observers and photos,
+               each .csv.gz, from https://inaturalist-open-data.s3.amazonaws.com/
 licences: cc (all of Creative Commons and public domain), any, or names:
   cc0 pdm by by-sa by-nc by-nd by-nc-sa by-nc-nd"""
 

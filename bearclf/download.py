@@ -18,10 +18,10 @@ from pathlib import Path
 from .checks import Report, verify
 from .labels import label_name
 from .manifest import NOTICES, Manifest, aside_of, listed_files, move_recorded, rows_follow
-from .network import PER_HOST
+from .network import AT_ONCE
 from .pictures import (BearclfError, DataError, PictureError, folder_entries, is_picture, picture_size,
                               progress_bar, sha256, shown)
-from .sources import NothingFound, Record, Source, SourceError, open_source
+from .sources import NotAsked, NothingFound, Record, Source, SourceError, open_source
 
 # %% ../nbs/14_download.ipynb #d48aa24a
 @dataclass
@@ -35,6 +35,7 @@ class WordCount:
     there:int = 0      # fetched before
     elsewhere:int = 0  # of those: in the folder no longer (moved, set aside, deleted), or first found by another word
     refused:Counter = field(default_factory=Counter)         # why, and how many
+    left:Counter = field(default_factory=Counter)            # not asked for: why, and how many
     first:dict[str, str] = field(default_factory=dict)       # why, and the first one's page
     note:str = ''      # what the source said besides
 
@@ -44,9 +45,10 @@ class WordCount:
         return self.new + self.there
 
     def refuse(self, record:Record, e:PictureError):
-        "Count a photograph which could not be had."
+        "Count a photograph which could not be had, or was not asked for."
         why = re.sub(r' \(.*\)', '', str(e))  # without what differs from one to the next
-        self.refused[why] += 1
+        if isinstance(e, NotAsked): self.left[why] += 1
+        else: self.refused[why] += 1
         self.first.setdefault(why, record.page or record.url or record.id)
 
 # %% ../nbs/14_download.ipynb #4c1826a3
@@ -65,6 +67,7 @@ def _notes(words, trouble):
         name = shown(w.query)
         for why, n in w.refused.most_common():
             yield f'{name}: {n} refused: {shown(why)} (the first: {shown(w.first[why])})'
+        for why, n in w.left.most_common(): yield f'{name}: {n} left, not asked for: {shown(why)}'
         if w.elsewhere:
             yield (f'{name}: {w.elsewhere} of those already there were moved, set aside or deleted, '
                    'or another word found them before')
@@ -74,7 +77,7 @@ def _notes(words, trouble):
         else:
             if w.note: yield f'{name}: {w.note}'
             if w.kept < w.wanted:
-                no_more = '' if w.refused else '; the source gave no more'
+                no_more = '' if w.refused or w.left else '; the source gave no more'
                 yield f'{name}: {w.kept} of the {w.wanted} wanted{no_more}'
 
 # %% ../nbs/14_download.ipynb #21bc4c27
@@ -91,9 +94,9 @@ class Downloaded:
 
     @property
     def ok(self)->bool:
-        "Was something found for every word, nothing refused, nothing set aside, and no trouble?"
+        "Was something found for every word, nothing refused, left or set aside, and no trouble?"
         aside = self.report and (self.report.unreadable or self.report.small)
-        return not (self.trouble or aside or any(w.refused or not w.kept for w in self.words))
+        return not (self.trouble or aside or any(w.refused or w.left or not w.kept for w in self.words))
 
     def _found(self, most=10):
         "What `verify` found, not all of it if that is long."
@@ -198,8 +201,8 @@ def _as_asked(row, source, dest):
 # %% ../nbs/14_download.ipynb #5a084ae7
 class _Arrivals:
     "The photographs of one word that are on their way, entered into `word` and `manifest` as they arrive."
-    def __init__(self, word, source, manifest, bar, again):
-        self.word, self.source, self.manifest, self.bar, self.again, self.busy = word, source, manifest, bar, again, {}
+    def __init__(self, word, source, manifest, bar, twice):
+        self.word, self.source, self.manifest, self.bar, self.twice, self.busy = word, source, manifest, bar, twice, {}
 
     def await_(self, future, record): self.busy[future] = record
 
@@ -207,26 +210,26 @@ class _Arrivals:
         for f in done:
             record = self.busy[f]
             try:
-                if self._enter(record, f.result()): self.word.new += 1
+                self._enter(record, f.result())
+                self.word.new += 1
             except PictureError as e: self.word.refuse(record, e)
             del self.busy[f]
         self.bar.update(min(self.word.wanted, self.word.kept) - self.bar.n)
 
     def _enter(self, record, file):
         "Give the photograph its line. `PictureError` if another photograph came as the very same file."
-        if not file.exists(): return True # here twice, by a Ctrl-C, as what is the same below
+        if not file.exists(): return # a Ctrl-C let it be entered already, as where all is the same below
         row = _row(record, file, self.word.folder, self.source)
         old = self.manifest.found[record.source, record.query].get(record.id)
-        if old and all(old.get(k) == row.get(k) for k in ('file', 'sha256', 'asked')): return True
+        if old and all(old.get(k) == row.get(k) for k in ('file', 'sha256', 'asked', 'licence')): return
         first = self.manifest.shas.get(row['sha256'])
         if first and first != (record.source, record.id):
-            self.again[first] += 1
+            self.twice[first] += 1
             file.unlink()
             raise PictureError('It is the very same file as another photograph, as a notice in its place would be.')
         if old: os.replace(file, self.manifest.path/row['file'])
         self.manifest.add(row)
         if old and old['file'] != row['file']: _retire(self.manifest.path, old['file'], row['file'])
-        return True
 
     def settle_some(self): self.settle(wait(self.busy, return_when=FIRST_COMPLETED).done)
 
@@ -247,20 +250,27 @@ def _check_limits(source, manifest):
             raise SourceError(f'{source.title} gives no more than {most/1e9:g} GB {words}, and so much has come; '
                               'what is there stays, and the same command goes on later.')
 
+# %% ../nbs/14_download.ipynb #78a4f478
+def _before(word, source, dest, manifest):
+    "{id: line} of what came for `word` before, and the ids of those that are as asked for now; these are counted."
+    lines, which = dict(manifest.found[source.name, word.query]), getattr(source, 'which', None)
+    there = {id for id, row in lines.items()
+             if _as_asked(row, source, dest) and (not which or row.get('which') == which)}
+    for id in there: _count(word, dest, lines[id]['file'])
+    return lines, there
+
 # %% ../nbs/14_download.ipynb #732c9f2e
-def _fetch_word(source, word, dest, manifest, pool, again):
-    "Fetch the photographs of a search word, entering each into `word` and `manifest`; `again` counts what came twice."
+def _fetch_word(source, word, dest, manifest, pool, twice):
+    "Fetch the photographs of a search word, entering each into `word` and `manifest`; `twice` counts what came as another did."
     n, folder, lying = word.wanted, dest/word.folder, _open_folder(dest, word.folder)
-    before = dict(manifest.found[source.name, word.query])
-    which = getattr(source, 'which', None)
-    there = {id for id, row in before.items() if _as_asked(row, source, dest) and (not which or row.get('which') == which)}
-    for id in there: _count(word, dest, before[id]['file'])
+    before, there = _before(word, source, dest, manifest)
     start = len(there) if len(there) == len(before) else 0 # or what comes first now is not what came first then
     word.found = word.there
+    if word.kept >= n: return
     with progress_bar(shown(word.query), total=n, initial=min(n, word.there), unit=' photographs', delay=1) as bar:
-        coming = _Arrivals(word, source, manifest, bar, again)
+        coming = _Arrivals(word, source, manifest, bar, twice)
         try:
-            for record in source.search(word.query, 2*n + 20, start) if word.kept < n else ():
+            for record in source.search(word.query, 2*n + 20, start):
                 old = before.get(record.id)
                 if old and (record.id in there or not (dest/old['file']).is_file()): continue
                 word.found += 1
@@ -271,7 +281,7 @@ def _fetch_word(source, word, dest, manifest, pool, again):
                         if old: (folder/_AGAIN).mkdir(exist_ok=True)
                         coming.await_(pool.submit(source.fetch, record, folder/_AGAIN if old else folder), record)
                 except PictureError as e: word.refuse(record, e)
-                while coming.busy and (len(coming.busy) >= 2*PER_HOST or word.kept + len(coming.busy) >= n):
+                while coming.busy and (len(coming.busy) >= 2*AT_ONCE or word.kept + len(coming.busy) >= n):
                     coming.settle_some()
                 if word.kept >= n: break
             coming.settle_all()
@@ -296,10 +306,10 @@ def _set_notices_aside(dest, notices):
 # %% ../nbs/14_download.ipynb #eb3ef855
 def _hint(source, manifest):
     "What there is to say before the first photograph of a set, if its source is not told who asks."
-    net = getattr(source, 'net', None)
-    if net is None or net.contact or manifest.files: return ''
+    contact = getattr(getattr(source, 'net', None), 'contact', None) # None: one that has nobody to tell it to
+    if contact != '' or manifest.files: return ''
     return ('Services like to know whom to write to: give your address by --contact, BEARCLF_CONTACT, or in the '
-            'configuration file (bearclf download --help). This is said once.')
+            'configuration file (bearclf download --help). This is said once for each set.')
 
 # %% ../nbs/14_download.ipynb #2af27aa1
 def download(
@@ -325,16 +335,16 @@ def download(
         source = open_source(source, licence, size, key, secret, contact, despite_noai, **which)
     dest = Path(dest)
     res = Downloaded(dest, getattr(source, 'title', source.name), notice=NOTICES.get(source.name, ''))
-    again = Counter()
-    with Manifest(dest) as manifest, ThreadPoolExecutor(PER_HOST) as pool:
+    twice = Counter() # {a photograph: how many others came as the very same file}
+    with Manifest(dest) as manifest, ThreadPoolExecutor(AT_ONCE) as pool:
         res.hint = _hint(source, manifest)
         try:
             for query, folder in folders.items():
                 res.words.append(word := WordCount(query, folder, n))
-                try: _fetch_word(source, word, dest, manifest, pool, again)
+                try: _fetch_word(source, word, dest, manifest, pool, twice)
                 except NothingFound as e: word.note = str(e)
         except SourceError as e: res.trouble = str(e)
-        notices = [manifest.files[first] for first, n in again.items() if n > 1]
+        notices = [manifest.files[first] for first, n in twice.items() if n > 1]
     _set_notices_aside(dest, notices)
     if check and any(w.kept for w in res.words): res.report = verify(dest)
     return res

@@ -372,13 +372,26 @@ def _credit(file, row):
              _link(licence, _deed(licence)), _link(page, page)]
     return f'<tr>{"".join(f"<td>{c}</td>" for c in cells)}</tr>'
 
+# %% ../nbs/12_manifest.ipynb #9ccfcb55
+_CREDITED = 'file', 'title', 'photographer', 'attribution', 'licence', 'page', 'source', 'id', 'licence_page'
+
+def _table_of(page):
+    "The file for the table beside `page`. `DataError` where another one lies."
+    file = page.with_suffix('.csv')
+    try:
+        with open(file, 'rb') as f: ours = f.readline() == (','.join(_CREDITED) + '\n').encode()
+    except FileNotFoundError: ours = True
+    except OSError: ours = False
+    if ours: return file
+    raise DataError(f'{shown(file)}, where the table of credits would go, is something else; give the page another name.')
+
 # %% ../nbs/12_manifest.ipynb #02a35b21
 def _write_credits_csv(out, path, rows):
     "The table of credits: `rows` is (file, what the manifest knows of it)."
-    known = 'title', 'photographer', 'attribution', 'licence', 'page', 'source', 'id'
+    known = _CREDITED[1:-1]
     with whole_file(out) as part, open(part, 'w', encoding='utf-8', errors='surrogateescape', newline='') as f:
         table = csv.writer(f, lineterminator='\n')
-        table.writerow(['file', *known, 'licence_page'])
+        table.writerow(_CREDITED)
         for file, row in rows:
             cells = [str(row.get(k, '')) for k in known]
             table.writerow([Path(os.path.relpath(file, path)).as_posix(), *cells, _deed(str(row.get('licence', '')))])
@@ -399,9 +412,10 @@ def write_credits(
     out:str|Path|None=None # the page to write; else `credits.html` in `path`
 )->Path: # the page
     """Write an HTML page with title, photographer, licence and link of every photograph in `path`, and of those set
-    aside from it, and the same as CSV beside it. `DataError` if there is none, or it can't be written."""
+    aside from it, and the same as CSV beside it. `DataError` if there is none, it can't be written, or another CSV lies there."""
     path, out = Path(path), Path(out) if out else Path(path)/CREDITS
     if out.suffix.lower() == '.csv': raise DataError(f'{shown(out)} is to be a page; give a name that ends in .html.')
+    table_file = _table_of(out)
     head = f'<tr>{"".join(f"<th>{h}</th>" for h in ("file", "title", "photographer", "licence", "link"))}</tr>'
     known, groups = follow_moves(read_manifest(path)), _groups(path)
     names = {Path(f).name: r for f, r in known.items()}  # a file may have been moved without a word
@@ -418,5 +432,5 @@ def write_credits(
     with whole_file(out) as part:
         tables = '\n'.join(table(*g) for g in groups.items())
         part.write_text(page.substitute(head=summary, notices=notices, tables=tables), encoding='utf-8')
-    _write_credits_csv(out.with_suffix('.csv'), path, rows)
+    _write_credits_csv(table_file, path, rows)
     return out

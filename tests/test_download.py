@@ -105,6 +105,14 @@ def test_another_licence_of_the_same_word(server, tmp_path):
     gone.unlink()
     assert fetch(60, 'cc').new == 25 and not gone.exists() and max(server.asked.values()) == 1
 
+def test_a_licence_that_its_photographer_changed(server, tmp_path):
+    server.licences = {server.ids('grizzly')[0]: ('by-nd', '2.0', '')}
+    def fetch(licence): return download('grizzly', n=12, source=service(server, Openverse, licence=licence), dest=tmp_path, check=False).words[0]
+    assert fetch('cc').new == 12 and [r['licence'] for r in rows(tmp_path)].count('CC BY-ND 2.0') == 1
+    server.licences = {}
+    assert [(w.new, w.there) for w in (fetch('by'), fetch('by'))] == [(1, 11), (0, 12)]
+    assert {r['licence'] for r in follow_moves(rows(tmp_path)).values()} == {'CC BY 2.0'} and len(picture_files(tmp_path)) == 12
+
 def test_another_size_of_the_same_word(server, tmp_path):
     dest, n = tmp_path/'images', 6
     def fetch(size): return download('grizzly', n=n, source=service(server, size=size), dest=dest, check=False)
@@ -176,6 +184,14 @@ def test_what_was_moved_deleted_or_set_aside_stays_away(server, tmp_path):
     b.rename(dest/'grizzly'/b.name)
     res = download(['grizzly', 'teddy'], n=4, source=service(server), dest=dest)
     assert [(w.new, w.there, w.elsewhere) for w in res.words] == [(0, 4, 4), (0, 4, 2)] and max(server.asked.values()) == 1
+
+def test_a_note_is_said_of_the_word_it_is_of(tmp_path):
+    class Noting(sources.Drawn):
+        def search(self, query, n, start=0):
+            self.note = f'so it is with {query}'
+            return super().search(query, n, start)
+    def notes(*words): return [w.note for w in download(words, n=2, source=Noting(), dest=tmp_path, check=False).words]
+    assert notes('teddys') == ['so it is with teddys'] and notes('grizzly', 'teddys') == ['so it is with grizzly', '']
 
 def test_a_lost_manifest_is_made_anew(server, tmp_path):
     dest = tmp_path/'images'
@@ -352,11 +368,11 @@ def test_who_asks(command, server, monkeypatch):
 
 def test_how_many_there_are_before_a_byte_is_fetched(command, server):
     code, out, err = command('download', 'black bear', 'teddy', '--source', 'openverse', '--dry-run')
-    assert code == 0 and out == 'black bear: 12: 12 by\nteddy: 12: 12 by\n' and not server.asked and not Path('images').exists()
+    assert code == 0 and out == 'black bear: 12 (12 by)\nteddy: 12 (12 by)\n' and not server.asked and not Path('images').exists()
     code, out, err = command('download', 'nothing', 'black bear', '--dry-run')
-    assert code == 1 and out == 'nothing: 0\nblack bear: 12; of the first 12: 12 by\n' and 'from Wikimedia Commons' in err
+    assert code == 1 and out == 'nothing: 0\nblack bear: 12 (of the first 12: 12 by)\n' and 'from Wikimedia Commons' in err
     code, out, err = command('download', 'teddy', 'grizzly', '--source', 'inaturalist', '--dry-run')
-    assert code == 1 and out.startswith('teddy: iNaturalist has no living thing named teddy; it has') and out.endswith('grizzly: 12: 12 by\n')
+    assert code == 1 and out.startswith('teddy: iNaturalist has no living thing named teddy; it has') and out.endswith('grizzly: 12 (12 by)\n')
     server.api_faults = ['gone']
     code, out, err = command('download', 'grizzly', '--dry-run')
     assert code == 2 and 'answered 404' in err

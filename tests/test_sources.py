@@ -18,7 +18,7 @@ def test_each_service(server, tmp_path, kind):
     assert all((w.found, w.new, w.there, w.refused.total()) == (10, 10, 0, 0) for w in res.words)
     assert res.trouble == '' and res.report.checked == 20 and kind.title in str(res)
     assert len(is_whole(tmp_path/'images')) == 20
-    assert max(server.asked.values()) == 1 and server.busiest <= network.PER_HOST
+    assert max(server.asked.values()) == 1 and server.busiest <= network.AT_ONCE
     for r in rows(tmp_path/'images'):
         assert (r['source'], r['photographer'], r['query']) == (kind.name, 'Ada & Ben', {1: 'black bear', 2: 'grizzly'}[int(r['id'])//10000])
         assert r['licence'] == ('CC BY 4.0' if kind is INaturalist else 'CC BY 2.0')
@@ -180,13 +180,13 @@ MIXED = {Flickr: ['4', '4', '5', '9', '0'], Openverse: [(l, '2.0', '') for l in 
 @pytest.mark.parametrize('kind', BASES)
 def test_how_many_there_are_by_licence(server, kind):
     server.n = 200
-    for ids in (server.ids('grizzly'),):
-        if kind is INaturalist: server.photos = dict(zip(ids, [['cc-by'], ['cc-by'], ['cc-by-sa'], ['cc0'], ['cc-by-nc']]*40))
-        else: server.licences = dict(zip(ids, MIXED[kind]*40))
+    ids = server.ids('grizzly')
+    if kind is INaturalist: server.photos = dict(zip(ids, [['cc-by'], ['cc-by'], ['cc-by-sa'], ['cc0'], ['cc-by-nc']]*40))
+    else: server.licences = dict(zip(ids, MIXED[kind]*40))
     count = lambda licence: service(server, kind, licence=licence).count('grizzly')
     last = {Flickr: {}, Openverse: {'pdm': 40}, INaturalist: {'by-nc': 40}, Wikimedia: {}}[kind]
     if kind is Wikimedia: # which does not count by licence
-        assert str(count('cc')) == '200; of the first 50: 20 by, 10 by-sa, 10 cc0, 10 GFDL' and count('by').total == 200
+        assert str(count('cc')) == '200 (of the first 50: 20 by, 10 by-sa, 10 cc0, 10 GFDL)' and count('by').total == 200
     else:
         assert count('cc').licences == {'by': 80, 'by-sa': 40, 'cc0': 40} | last and count('cc').total == 160 + sum(last.values())
         assert count(['by', 'cc0']).licences == {'by': 80, 'cc0': 40} and count('by').total == 80
@@ -194,6 +194,21 @@ def test_how_many_there_are_by_licence(server, kind):
         assert everything.total == 200 and everything.licences == {'by': 80, 'by-sa': 40, 'cc0': 40} | last
     nothing = service(server, kind).count('nothing')
     assert nothing.total == 0 and str(nothing) == '0' and not server.asked
+
+@pytest.mark.parametrize('kind', BASES)
+@pytest.mark.parametrize('total', ['many', [3], None])
+def test_a_count_that_is_none(server, kind, total):
+    source, answer = service(server, kind), {'photos': {'total': total}, 'stat': 'ok', 'result_count': total, 'total_results': total, 'query': {'searchinfo': {'totalhits': total}}}
+    server.api_faults = [None]*(kind in (Flickr, INaturalist)) + [answer]
+    with pytest.raises(sources.SourceError, match='is no number|without') as e: source.count('grizzly')
+    assert '\n' not in str(e.value) and 'total' in str(e.value) + 'total'*(kind is Openverse)
+
+@pytest.mark.parametrize('kind, answer', [
+    (Wikimedia, {'query': {'pages': [{'pageid': 1, 'index': []}, {'pageid': 2}]}, 'batchcomplete': True}), (Openverse, {'results': [], 'page_count': 'x'}),
+    (Flickr, {'licenses': {'license': [{'id': '4', 'url': True}]}, 'stat': 'ok'})])
+def test_an_answer_that_is_odd_inside(server, kind, answer):
+    server.api_faults = [answer]
+    with pytest.raises(sources.SourceError, match=f'{kind.title} sent an answer that is not in its format; what is there already stays'): list(service(server, kind).search('grizzly', 5))
 
 def test_flickr_asks_for_licences_by_number(server, tmp_path):
     assert list(service(server, Flickr).search('grizzly', 1))
@@ -342,7 +357,7 @@ def test_no_more_than_it_gives_in_an_hour(server, tmp_path):
     came = sum(r['bytes'] for r in rows(tmp_path/'images'))
     assert 'gives no more than 6e-05 GB an hour' in res.trouble and 'the same command goes on later' in res.trouble
     one = max(r['bytes'] for r in rows(tmp_path/'images'))
-    assert 60_000 <= came <= 60_000 + 2*network.PER_HOST*one and len(is_whole(tmp_path/'images')) == len(rows(tmp_path/'images')) < 90
+    assert 60_000 <= came <= 60_000 + 2*network.AT_ONCE*one and len(is_whole(tmp_path/'images')) == len(rows(tmp_path/'images')) < 90
     asked = sum(server.asked.values())
     assert download('grizzly', n=90, source=source, dest=tmp_path/'images', check=False).trouble and sum(server.asked.values()) == asked  # in a new process
     source.limits = (60_000, -5, 'an hour'),                                                 # as if it were later
@@ -376,9 +391,9 @@ def test_the_open_data(server, tables):
     assert [r.id for r in bucket(server, tables, licence=['cc0', 'by']).search('Ursus arctos', 99)] == [ids[2], ids[0]]
     assert [r.id for r in bucket(server, tables, since='2024-01-15').search('Ursus arctos', 99)] == [ids[2]]
     assert [r.id for r in source.search('Ursus "maritimus"', 99)] == [ids[4]]
-    assert str(source.count('Ursus arctos')).startswith('4: 1 ') and bucket(server, tables, licence='cc0').count('Ursus arctos').licences == {'cc0': 1}
+    assert str(source.count('Ursus arctos')).startswith('4 (1 ') and bucket(server, tables, licence='cc0').count('Ursus arctos').licences == {'cc0': 1}
     res = download('Ursus arctos', n=3, source=source, dest=tables/'images', check=False)
-    assert res.words[0].new == 3 and 'iNaturalist Open Data' in str(res) and server.queries == []
+    assert res.words[0].new == 3 and 'iNaturalist Open Data' in str(res) and 'Ursus arctos: its tables do not say what is alive' in str(res) and server.queries == []
     row = next(r for r in rows(tables/'images') if r['id'] == ids[1])
     assert (row['source'], row['photographer'], row['licence'], row['page']) == (
         'inaturalist', 'Ada & Ben', 'CC BY-NC 4.0', 'https://www.inaturalist.org/observations/o0')
