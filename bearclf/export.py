@@ -98,10 +98,10 @@ def _mapped(head):
     if tuple(map(type, layers)) == kinds: # average, normalisation, linear
         return _Mapped(lambda e: e.mean((2, 3)), _folded(*layers[1:]))
     if not isinstance(layers[-1], ResidualAttention): return None
-    halve, known, norm, first, relu, last, rivals, attend = copy.deepcopy(layers)
+    halve, known, norm, first, relu, last, attend = copy.deepcopy(layers)
     halve.stride, first = 1, _folded(norm, first) # maps of all neighbours, of which the logits need every second
     if isinstance(known, Known): first = _Beside(known, first)
-    return _Mapped(lambda e: attend(e[..., ::2, ::2]), halve, first, relu, last, rivals)
+    return _Mapped(lambda e: attend(e[..., ::2, ::2]), halve, first, relu, last)
 
 # %% ../nbs/22_export.ipynb #56d51fe0
 def _joined(body, head, path):
