@@ -6,7 +6,7 @@
 __all__ = ['room_for', 'serve']
 
 # %% ../nbs/32_server.ipynb #4e7d9ee8
-import asyncio, logging, os, re, socket, subprocess, tempfile, time, webbrowser
+import asyncio, logging, os, socket, subprocess, tempfile, time, webbrowser
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -101,21 +101,13 @@ class _Words(RequestHandler):
     def prepare(self): _say(self, **self.words)
 
 # %% ../nbs/32_server.ipynb #c300ce04
-_LINES = 16 # to one visitor's kernel: he needs one, but broken ones are noticed late
-
 class _Guard(Router):
     "Stands before Voila."
-    def __init__(self, app, local, kernels): self.app, self.local, self.kernels = app, local, kernels
+    def __init__(self, app, local): self.app, self.local = app, local
     def find_handler(self, request, **kwargs):
-        wrong = _refused(request.headers, self.local) or self._crowded(request.path)
+        wrong = _refused(request.headers, self.local)
         if wrong: return self.app.get_handler_delegate(request, _Words, dict(status=403, words=wrong))
         return self.app.find_handler(request, **kwargs)
-
-    def _crowded(self, path):
-        "Why there is no further line to a visitor's kernel: a sentence, or None."
-        asked = re.fullmatch('/api/kernels/([^/]+)/channels', path)
-        if asked and asked[1] in self.kernels and self.kernels.kernel_model(asked[1])['connections'] >= _LINES:
-            return 'This visit has lines enough.'
 
 # %% ../nbs/32_server.ipynb #7c4f0a67
 class _Visitor(IdentityProvider):
@@ -291,7 +283,7 @@ class _Server(Voila):
 
     def listen(self):
         logging.getLogger('tornado').setLevel(logging.CRITICAL) # a stranger must not fill the disk with our complaints
-        guard = _Guard(self.app, _in_url(self.ip) in _LOCAL, self.kernel_manager)
+        guard = _Guard(self.app, _in_url(self.ip) in _LOCAL)
         server = _Listener(guard, most=_most_files()//4, max_body_size=2**16, max_buffer_size=2**22,
                            body_timeout=30, idle_connection_timeout=60)
         server.listen(self.port, self.ip)
