@@ -150,7 +150,7 @@ def _open_folder(dest, folder):
         shutil.rmtree(dest/folder/_AGAIN, ignore_errors=True)
     except OSError as e: raise DataError(f'{shown(e.filename)} can not be written ({e.strerror}).') from None
     path = Path(os.path.abspath(dest))
-    places = path/folder, path.with_name(f'{path.name}_set_aside')/folder
+    places = path/folder, aside_of(path)/folder
     files = (Path(e.path) for p in places if p.is_dir() for e in folder_entries(p) if is_picture(e.name))
     return {f.stem: f for f in files}
 
@@ -261,7 +261,8 @@ def _before(word, source, dest, manifest):
 
 # %% ../nbs/14_download.ipynb #732c9f2e
 def _fetch_word(source, word, dest, manifest, pool, twice):
-    "Fetch the photographs of a search word, entering each into `word` and `manifest`; `twice` counts what came as another did."
+    """Fetch the photographs of a search word, entering each into `word` and `manifest`; `twice` counts what came as
+    another did."""
     n, folder, lying = word.wanted, dest/word.folder, _open_folder(dest, word.folder)
     before, there = _before(word, source, dest, manifest)
     start = len(there) if len(there) == len(before) else 0 # or what comes first now is not what came first then

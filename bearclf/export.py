@@ -104,25 +104,23 @@ def _mapped(head):
     return _Mapped(lambda e: attend(e[..., ::2, ::2]), halve, first, relu, last)
 
 # %% ../nbs/22_export.ipynb #56d51fe0
-def _joined(body, head, path):
-    "Write the ONNX file of `head` behind `body`, given as bytes."
+def _joined(body, head):
+    "The ONNX model of `head` behind `body`, ONNX models too."
     import onnx
-    body, head = (onnx.load_from_string(o) for o in (body, head))
     body = onnx.compose.add_prefix(body, 'body_', rename_inputs=False, rename_outputs=False) # no name stands twice
     graph = onnx.compose.merge_graphs(body.graph, head.graph, io_map=[('features', 'features')])
-    onnx.save(onnx.helper.make_model(graph, opset_imports=head.opset_import, ir_version=head.ir_version), path)
+    return onnx.helper.make_model(graph, opset_imports=head.opset_import, ir_version=head.ir_version)
 
 # %% ../nbs/22_export.ipynb #238a18c8
 def _write_floats(model, size, path):
     "Write the network `model` as ONNX, with its maps where it has some."
     mapped = _mapped(model[1]) if isinstance(model, torch.nn.Sequential) and len(model) == 2 else None
-    if mapped is None: return to_onnx(copy.deepcopy(model), (3, *size), path, 'image', ['logits'])
+    if mapped is None: return to_onnx(model, (3, *size), path, 'image', ['logits'])
     import onnx
-    body = backbone_onnx(model[0], size)
-    shape = [d.dim_value for d in onnx.load_from_string(body).graph.output[0].type.tensor_type.shape.dim][1:]
-    head = f'{path}.head'
+    body, head = onnx.load_from_string(backbone_onnx(model[0], size)), f'{path}.head'
+    shape = [d.dim_value for d in body.graph.output[0].type.tensor_type.shape.dim][1:]
     to_onnx(mapped, shape, head, 'features', ['logits', 'evidence'])
-    _joined(body, Path(head).read_bytes(), path)
+    onnx.save(_joined(body, onnx.load(head)), path)
 
 # %% ../nbs/22_export.ipynb #fad68143
 def _as_seen(files, resize, folder):

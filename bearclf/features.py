@@ -25,14 +25,14 @@ from .pictures import OTHER, progress_bar, raise_for_machine
 
 # %% ../nbs/21_features.ipynb #ec9bd6a8
 def to_onnx(
-    model:torch.nn.Module, # moved to the processor, and set to evaluation
+    model:torch.nn.Module, # stays as it is
     shape:tuple, # (channels, rows, columns) of what it takes
     path:str|Path, # the file to write
     input:str, # name of what it takes
     outputs:list # names of what it gives
 ):
     "Write `model` as ONNX, for any number of pictures. `TrainingError` if torch cannot."
-    model = model.cpu().eval().to(memory_format=torch.contiguous_format)
+    model = copy.deepcopy(model).cpu().eval().to(memory_format=torch.contiguous_format)
     try:
         torch.onnx.export(model, (torch.zeros(2, *shape),), path, input_names=[input], output_names=outputs,
                           dynamic_shapes=({0: torch.export.Dim('pictures')},), dynamo=True, external_data=False,
@@ -55,7 +55,7 @@ def backbone_onnx(
         digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
     if (key := digest.digest()) not in _last:
         with tempfile.TemporaryDirectory() as d:
-            to_onnx(copy.deepcopy(body), (3, *size), f'{d}/body.onnx', 'image', ['features'])
+            to_onnx(body, (3, *size), f'{d}/body.onnx', 'image', ['features'])
             made = Path(d, 'body.onnx').read_bytes()
         _last.clear()
         _last[key] = made

@@ -383,7 +383,8 @@ def _table_of(page):
     except FileNotFoundError: ours = True
     except OSError: ours = False
     if ours: return file
-    raise DataError(f'{shown(file)}, where the table of credits would go, is something else; give the page another name.')
+    raise DataError(f'{shown(file)}, where the table of credits would go, is something else; '
+                    'give the page another name.')
 
 # %% ../nbs/12_manifest.ipynb #02a35b21
 def _write_credits_csv(out, path, rows):
@@ -412,18 +413,20 @@ def write_credits(
     out:str|Path|None=None # the page to write; else `credits.html` in `path`
 )->Path: # the page
     """Write an HTML page with title, photographer, licence and link of every photograph in `path`, and of those set
-    aside from it, and the same as CSV beside it. `DataError` if there is none, it can't be written, or another CSV lies there."""
+    aside from it, and the same as CSV beside it. `DataError` if there is none, it can't be written, or another CSV
+    lies there."""
     path, out = Path(path), Path(out) if out else Path(path)/CREDITS
     if out.suffix.lower() == '.csv': raise DataError(f'{shown(out)} is to be a page; give a name that ends in .html.')
     table_file = _table_of(out)
     head = f'<tr>{"".join(f"<th>{h}</th>" for h in ("file", "title", "photographer", "licence", "link"))}</tr>'
-    known, groups = follow_moves(read_manifest(path)), _groups(path)
+    known = follow_moves(read_manifest(path))
     names = {Path(f).name: r for f, r in known.items()}  # a file may have been moved without a word
     def row(f): return known.get(Path(os.path.relpath(f, path)).as_posix()) or names.get(f.name, {})
-    def table(title, files):
-        lines = '\n'.join(_credit(f, row(f)) for f in files)
+    groups = {title: [(f, row(f)) for f in files] for title, files in _groups(path).items()}
+    def table(title, rows):
+        lines = '\n'.join(_credit(*r) for r in rows)
         return f'<h2>{html.escape(shown(title))}</h2>\n<table>{head}\n{lines}\n</table>'
-    rows = [(f, row(f)) for fs in groups.values() for f in fs]
+    rows = [r for rows in groups.values() for r in rows]
     unknown = sum('source' not in r for _, r in rows)
     summary = f'{len(rows)} photographs' + (f'; the source of {unknown} is not known' if unknown else '')
     sources = {r.get('source') for _, r in rows}

@@ -42,7 +42,11 @@ def user_agent(
 
 # %% ../nbs/10_network.ipynb #de9b03ca
 class NetError(Exception):
-    "A request that failed; the message goes on after the name of what was asked: 'answered 404 Not Found'."
+    """A request that failed; the message goes on after the name of what was asked: 'answered 404 Not Found'. `status`:
+    the number of the answer, if there was one."""
+    def __init__(self, what, status=None):
+        super().__init__(what)
+        self.status = status
 
 # %% ../nbs/10_network.ipynb #2c7c5f2b
 class LeftAlone(NetError):
@@ -52,8 +56,8 @@ class LeftAlone(NetError):
 class _Busy(NetError):
     "A server that says: not now, or not you; `after`: the seconds that it asks to wait, if it does."
     def __init__(self, answered, owner, status, after):
-        super().__init__(answered)
-        self.owner, self.status, self.after = owner, status, after
+        super().__init__(answered, status)
+        self.owner, self.after = owner, after
 
 # %% ../nbs/10_network.ipynb #777a0182
 def _check_address(host, address, allow):
@@ -257,7 +261,7 @@ def _refusal(r, owner):
     answered, after = f'answered {r.status_code} {shown(r.reason)[:50]}'.strip(), _wait_asked(r.raw)
     if after: answered += f' and asks to wait {_wait_text(after)}'
     if r.status_code in (403, 429) or (after or 0) > _PATIENCE: return _Busy(answered, owner, r.status_code, after)
-    return NetError(answered)
+    return NetError(answered, r.status_code)
 
 # %% ../nbs/10_network.ipynb #68070c02
 class _Asking:

@@ -58,8 +58,8 @@ class NotAsked(PictureError):
 
 # %% ../nbs/13_sources.ipynb #3fa209d1
 class Source(Protocol):
-    """Gives records for a search word, and the file of a record. It may have more: `wants(licence)` and `size`, by which
-    a download knows that what is there is not what is asked for now."""
+    """Gives records for a search word, and the file of a record. It may have more: `wants(licence)`, `size` and
+    `which`, by which a download knows that what is there is not what is asked for now."""
     name:str
     note:str = ''     # what there is to say of the last search
     limits:tuple = () # (bytes of files, seconds in which it gives no more than these, those seconds in words), ...
@@ -404,7 +404,7 @@ class _Token:
             data = dict(grant_type='client_credentials', client_id=self.key, client_secret=self.secret)
             try: content = service.net.post(urljoin(service.base, 'auth_tokens/token/'), data).content
             except NetError as e:
-                if not re.search('40[01]', str(e)): raise
+                if e.status not in (400, 401): raise
                 raise SourceError('Openverse does not accept this key and its secret: look at OPENVERSE_KEY and '
                                   'OPENVERSE_SECRET, or --key and --secret.') from None
             try:
@@ -548,12 +548,11 @@ class INaturalist(_Service):
         others = []
         for o in observations:
             photos = o['photos'] if isinstance(o.get('photos'), list) else []
-            photos = [p for p in photos or [None] if not isinstance(p, dict) or self._wants(p.get('license_code'))]
+            photos = [p for p in photos or [None]
+                      if not isinstance(p, dict) or self.wants(_inaturalist_licence(p.get('license_code')))]
             yield from ((o, p) for p in photos[:1])
             others += [({k: o.get(k) for k in ('uri', 'user')}, p) for p in photos[1:]]
         yield from others
-
-    def _wants(self, code): return self.licences is None or _short(_inaturalist_licence(code)) in self.licences
 
     def _record(self, pair, query):
         (o, photo), (url, _, suffix) = pair, pair[1]['url'].rpartition('square.')
@@ -669,8 +668,7 @@ class INaturalistOpenData(_Service):
     def _results(self, query, n, start):
         observations, columns = self._observations(self._taxa(query)), ('photo_id', 'extension', 'license', 'position')
         rows = _table_rows(self.tables, 'photos', 'observation_uuid', 'observer_id', *columns)
-        wanted = [r for r in rows if r[0] in observations and
-                  (self.licences is None or _short(_inaturalist_licence(r[4])) in self.licences)]
+        wanted = [r for r in rows if r[0] in observations and self.wants(_inaturalist_licence(r[4]))]
         wanted.sort(key=lambda r: r[-1].zfill(9)) # the first photograph of each observation, then the second of each
         users = {r[1] for r in wanted}
         people = _table_rows(self.tables, 'observers', 'observer_id', 'login', 'name')
