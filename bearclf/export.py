@@ -183,7 +183,8 @@ def export_onnx(
         _write_floats(learn.model, card['size'], float_file)
         update_card(float_file, **card)
         held = [*_as_seen(_some(learn.dls.valid_ds, 128), card['resize'], d)]
-        theirs = predictions(learn, held).to_numpy()
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False): # a GPU rounds to three digits else
+            theirs = predictions(learn, held).to_numpy()
         check = _check(float_file, card, held, theirs)
         if check['max_difference'] > 1e-3:
             raise TrainingError(f"The exported file and the learner differ by {check['max_difference']:.3f} in a "

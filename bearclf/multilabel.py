@@ -143,6 +143,7 @@ def bear_learner(
         if not pretrained: raise
         raise TrainingError(f"The weights of '{arch}' could not be loaded ({type(e).__name__}); check the network, "
                             f"or take the default '{ARCH}', whose weights are installed.") from e
+    learn.model.to(dls.device)
     _try_out(learn, arch)
     if pretrained: learn.add_cb(KeepStatistics())
     if not torch.cuda.is_available(): _for_processors(learn)
