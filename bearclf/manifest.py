@@ -9,10 +9,9 @@ __all__ = ['MANIFEST', 'CREDITS', 'CREDITS_CSV', 'NOTICES', 'read_manifest', 'fo
 
 # %% ../nbs/12_manifest.ipynb #262dfa6f
 import csv, errno, html, itertools, json, os, re, shutil
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from pathlib import Path
 from string import Template
 
@@ -105,21 +104,6 @@ def record_move(
             _append(f, dict(file=name(file), moved_to=name(to), why=why, **more, time=now), sync=True)
     except OSError as e: raise DataError(f'{shown(manifest)} can not be written ({e.strerror or e}).') from None
 
-# %% ../nbs/12_manifest.ipynb #4e90af92
-class _Received:
-    "How much has come from a source, and when."
-    def __init__(self): self.times, self.sums = [], [0] # when each file came, and the bytes of all before it
-
-    def add(self, row):
-        if not isinstance(row.get('bytes'), int): return # of an older bearclf
-        self.times.append(str(row.get('time')))
-        self.sums.append(self.sums[-1] + row['bytes'])
-
-    def last(self, seconds):
-        "The bytes of the last `seconds`."
-        since = datetime.now(timezone.utc) - timedelta(seconds=seconds)
-        return self.sums[-1] - self.sums[bisect_left(self.times, since.isoformat(timespec='seconds'))]
-
 # %% ../nbs/12_manifest.ipynb #a06f56b4
 class Manifest:
     """The manifest of a folder, open to one process at a time: `with Manifest('images') as m: m.add({...})`.
@@ -130,7 +114,6 @@ class Manifest:
         self.path, self.files = Path(path), {}   # {(source, id): the file in which it arrived}
         self.shas = {}                           # {hash of a file: the first photograph, (source, id), that came as it}
         self.found = defaultdict(dict)           # {(source, search word): {id: its last line}}
-        self.received = defaultdict(_Received)   # {source: how much has come from it}
 
     def __enter__(self):
         self._open()
@@ -160,7 +143,6 @@ class Manifest:
             self.files[row['source'], row['id']] = row['file']
             self.shas.setdefault(row.get('sha256'), (row['source'], row['id']))
             self.found[row['source'], row.get('query')][row['id']] = row
-            self.received[row['source']].add(row)
 
     def add(self,
         row:dict # what JSON can hold, with the keys above

@@ -1,13 +1,13 @@
 "Photo services, against a server that speaks their protocols."
-import csv, gzip, re, time, types
+import csv, gzip, multiprocessing, re, time, types
 
 import pytest, requests
 from flickrapi import FlickrAPI
 
 from bearclf import network, sources
-from bearclf.download import download
+from bearclf.download import _Ledger, download
 from bearclf.manifest import write_credits
-from bearclf.pictures import DataError, PictureError
+from bearclf.pictures import DataError, PictureError, picture_files
 from bearclf.sources import Flickr, INaturalist, INaturalistOpenData, Openverse, Wikimedia
 from server import BASES, CODES, hasty, is_whole, net, rows, service
 
@@ -360,9 +360,40 @@ def test_no_more_than_it_gives_in_an_hour(server, tmp_path):
     assert 60_000 <= came <= 60_000 + 2*network.AT_ONCE*one and len(is_whole(tmp_path/'images')) == len(rows(tmp_path/'images')) < 90
     asked = sum(server.asked.values())
     assert download('grizzly', n=90, source=source, dest=tmp_path/'images', check=False).trouble and sum(server.asked.values()) == asked  # in a new process
-    source.limits = (60_000, -5, 'an hour'),                                                 # as if it were later
+    source.limits = (60_000, -120, 'an hour'),                                                # as if it were later
     assert download('grizzly', n=90, source=source, dest=tmp_path/'images', check=False).words[0].kept == 90
     assert max(server.asked.values()) == 1
+
+def test_what_an_hour_gives_is_for_all_sets_of_a_user(server, tmp_path, monkeypatch):
+    server.n, source = 100, service(server, INaturalist)
+    source.limits = (60_000, 3600, 'an hour'),
+    def fetch(dest): return download('grizzly', n=90, source=source, dest=tmp_path/dest, check=False)
+    assert 'an hour' in fetch('one').trouble
+    asked = sum(server.asked.values())
+    assert 'an hour' in fetch('two').trouble and not picture_files(tmp_path/'two') and sum(server.asked.values()) == asked
+    monkeypatch.setenv('XDG_STATE_HOME', '/proc/none') # a home that can't be written to
+    three = fetch('three')
+    assert 'an hour' in three.trouble and picture_files(tmp_path/'three') and 'counted for this download alone' in str(three)
+    monkeypatch.delenv('XDG_STATE_HOME')
+    monkeypatch.setenv('HOME', '~')
+    assert picture_files(fetch('four').path) and not [*tmp_path.rglob('received.json*')]
+    assert 'alone' not in str(download('grizzly', n=2, source=service(server), dest=tmp_path/'five', check=False)) # nothing to count
+
+def _count_up(n):
+    ledger = _Ledger(INaturalist())
+    for _ in range(n): ledger.add(7)
+    assert not ledger.trouble
+
+def test_two_downloads_count_at_once(tmp_path):
+    context = multiprocessing.get_context('fork')
+    both = [context.Process(target=_count_up, args=(200,)) for _ in range(2)]
+    for p in both: p.start()
+    for p in both: p.join()
+    ledger = _Ledger(INaturalist())
+    ledger.limits = (2*200*7, 3600, 'an hour'),
+    with pytest.raises(sources.SourceError, match='an hour'): ledger.check()
+    ledger.limits = (2*200*7 + 1, 3600, 'an hour'),
+    ledger.check()
 
 @pytest.fixture
 def tables(server, tmp_path):
