@@ -370,7 +370,7 @@ def test_how_many_there_are_before_a_byte_is_fetched(command, server):
     code, out, err = command('download', 'black bear', 'teddy', '--source', 'openverse', '--dry-run')
     assert code == 0 and out == 'black bear: 12 (12 by)\nteddy: 12 (12 by)\n' and not server.asked and not Path('images').exists()
     code, out, err = command('download', 'nothing', 'black bear', '--dry-run')
-    assert code == 1 and out == 'nothing: 0\nblack bear: 12 (of the first 12: 12 by)\n' and 'from Wikimedia Commons' in err
+    assert code == 1 and out == 'nothing: 0\nblack bear: 12 (12 by; by their structured data, of 12 in all)\n' and 'from Wikimedia Commons' in err
     code, out, err = command('download', 'teddy', 'grizzly', '--source', 'inaturalist', '--dry-run')
     assert code == 1 and out.startswith('teddy: iNaturalist has no living thing named teddy; it has') and out.endswith('grizzly: 12 (12 by)\n')
     server.api_faults = ['gone']

@@ -175,7 +175,7 @@ def test_flickr_goes_on_by_years_where_a_search_is_cut_off(server):
     assert len([*source.search('grizzly', 4000)]) == 4000 and source.note == ''  # as many as were wanted
 
 MIXED = {Flickr: ['4', '4', '5', '9', '0'], Openverse: [(l, '2.0', '') for l in ('by', 'by', 'by-sa', 'cc0', 'pdm')],
-         Wikimedia: [(f'CC {l} 4.0', '') for l in ('BY', 'BY', 'BY-SA')] + [('CC0', ''), ('GFDL', '')]}
+         Wikimedia: [(f'CC {l} 4.0', '') for l in ('BY', 'BY', 'BY-SA')] + [('CC0', ''), ('Public domain', '')]}
 
 @pytest.mark.parametrize('kind', BASES)
 def test_how_many_there_are_by_licence(server, kind):
@@ -184,14 +184,17 @@ def test_how_many_there_are_by_licence(server, kind):
     if kind is INaturalist: server.photos = dict(zip(ids, [['cc-by'], ['cc-by'], ['cc-by-sa'], ['cc0'], ['cc-by-nc']]*40))
     else: server.licences = dict(zip(ids, MIXED[kind]*40))
     count = lambda licence: service(server, kind, licence=licence).count('grizzly')
-    last = {Flickr: {}, Openverse: {'pdm': 40}, INaturalist: {'by-nc': 40}, Wikimedia: {}}[kind]
-    if kind is Wikimedia: # which does not count by licence
-        assert str(count('cc')) == '200 (of the first 50: 20 by, 10 by-sa, 10 cc0, 10 GFDL)' and count('by').total == 200
-    else:
-        assert count('cc').licences == {'by': 80, 'by-sa': 40, 'cc0': 40} | last and count('cc').total == 160 + sum(last.values())
-        assert count(['by', 'cc0']).licences == {'by': 80, 'cc0': 40} and count('by').total == 80
-        everything = count('any')
-        assert everything.total == 200 and everything.licences == {'by': 80, 'by-sa': 40, 'cc0': 40} | last
+    last = {Flickr: {}, Openverse: {'pdm': 40}, INaturalist: {'by-nc': 40}, Wikimedia: {'pdm': 40}}[kind]
+    assert count('cc').licences == {'by': 80, 'by-sa': 40, 'cc0': 40} | last and count('cc').total == 160 + sum(last.values())
+    assert count(['by', 'cc0']).licences == {'by': 80, 'cc0': 40} and count('by').total == 80
+    everything = count('any')
+    assert everything.total == 200 and everything.licences == {'by': 80, 'by-sa': 40, 'cc0': 40} | last
+    how = '; by their structured data, of 200 in all' if kind is Wikimedia else ''
+    assert str(count('by')) == f'80 (80 by{how})'
+    if kind is Wikimedia:
+        server.licences |= dict.fromkeys(ids[:10], ('GFDL', ''))
+        assert str(count('cc0')) == '38 (38 cc0; by their structured data, of 200 in all)' and count('cc').total == 190 and count('any').total == 200
+        assert count('by-nc').total == 0 and str(count('by-nc')) == '0 (by their structured data, of 200 in all)'
     nothing = service(server, kind).count('nothing')
     assert nothing.total == 0 and str(nothing) == '0' and not server.asked
 
