@@ -11,12 +11,14 @@ __all__ = ['MANIFEST', 'CREDITS', 'CREDITS_CSV', 'NOTICES', 'read_manifest', 'fo
 import csv, errno, html, itertools, json, os, re, shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from string import Template
 
 from .labels import read_labels_csv
-from .pictures import DataError, LABELS_CSV, append_whole, beside, check_writable, picture_files, shown, static, whole_file
+from .pictures import (DataError, LABELS_CSV, append_whole, beside, check_writable, picture_files, shown, static,
+                              whole_file)
 
 # %% ../nbs/12_manifest.ipynb #24a00709
 MANIFEST = 'manifest.jsonl'  # the record of a set, in its folder
@@ -108,7 +110,7 @@ def record_move(
 def of_one_page(
     files:Iterable[str|Path] # photographs
 )->list[list]: # groups of two or more of `files`
-    "Those which manifests in the folders above them say are of one page. `DataError` for a manifest that can't be read."
+    "Those that manifests in the folders above say are of one page. `DataError` for a manifest that can't be read."
     manifests, pages = {}, defaultdict(list)
     for f in files:
         file = Path(os.path.realpath(f))
@@ -323,12 +325,23 @@ def _last_moves(moves):
         last.pop(new, None)
     return last
 
+# %% ../nbs/12_manifest.ipynb #d4b94424
+def _leftovers(path, lines):
+    "Pairs (file, photograph beside it) that differ in the suffix only, and the file is no photograph of its own."
+    last = {(o['source'], o['id']): o for o in lines if {'source', 'id'} <= o.keys()}
+    at = follow_moves(lines)
+    held = {path/name for name, row in at.items() if row is last.get((row.get('source'), row.get('id')))}
+    same = defaultdict(list)
+    for f in picture_files(path) if held else (): same[f.with_suffix('')].append(f)
+    for files in same.values():
+        if of := next((f for f in files if f in held), None): yield from ((f, of) for f in files if f not in held)
+
 # %% ../nbs/12_manifest.ipynb #cef4acc8
 def settle(
     path:Path # the folder of the set
-):
+)->list[tuple]: # (file, the photograph beside which it lay, where it is now) of what was set aside
     """Bring manifest, files and `labels.csv` into step, after a process was killed in the middle of a move, or files
-    were put back by hand."""
+    were put back by hand. What a killed download left is set aside."""
     aside, lines = aside_of(path), list(read_manifest(path))
     moves = list(moves_in(path, lines))
     def ours(f): return f.is_relative_to(path) or f.is_relative_to(aside)
@@ -344,6 +357,12 @@ def settle(
             del last[old]
     gone = [f for d in (path, aside) for f in read_labels_csv(d, missing_ok=True) if f in last and not f.is_file()]
     rows_follow(path, [(f, *last[f]) for f in gone if ours(last[f][0]) and last[f][0].is_file()])
+    left, moved = [(f, of) for f, of in _leftovers(path, lines) if not is_linked_to(path, f)], []
+    rows_follow(path, [(f, of, None) for f, of in left])
+    for f, of in left:
+        why, to = f'a killed download left it beside {of.name}', aside/f.relative_to(path)
+        with suppress(OSError): moved.append((f, of, move_recorded(path, f, to, why, listed_files(path))))
+    return moved
 
 # %% ../nbs/12_manifest.ipynb #e981e16a
 def _deed(licence):

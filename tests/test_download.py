@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest, tqdm
 
-from bearclf import cli, pictures, sources
+from bearclf import cli, download as downloads, pictures, sources
+from bearclf.checks import verify
 from bearclf.download import download
 from bearclf.manifest import Manifest, follow_moves
 from bearclf.pictures import DataError, picture_files
@@ -148,6 +149,38 @@ def test_another_suffix_with_another_size(server, tmp_path):
     server.faults[a.stem.split('-')[1]] = ['png']
     assert download('grizzly', n=2, source=service(server), dest=tmp_path, check=False).words[0].new == 2
     assert picture_files(tmp_path) == [a.with_suffix('.png'), b] and f'grizzly/{a.stem}.png,grizzly;teddy' in (tmp_path/'labels.csv').read_text()
+
+@pytest.mark.skipif(not hasattr(signal, 'SIGKILL'), reason='no SIGKILL here')
+@pytest.mark.parametrize('moment', ['before its line', 'after its line'])
+def test_killed_while_another_suffix_takes_its_place(server, tmp_path, moment):
+    dest = tmp_path/'images'
+    download('grizzly', n=2, source=service(server, size='small'), dest=dest, check=False)
+    a, b = picture_files(dest)
+    (dest/'labels.csv').write_text(f'file,labels\ngrizzly/{a.name},grizzly;teddy\n')
+    new, was = a.with_suffix('.png'), a.read_bytes()
+    def work():
+        tqdm.tqdm.set_lock(threading.RLock())
+        def kill(*_): os.kill(os.getpid(), signal.SIGKILL)
+        if moment == 'before its line':
+            add = Manifest.add
+            Manifest.add = lambda self, row: kill() if row['file'].endswith('.png') else add(self, row)
+        else: downloads._retire = kill
+        download('grizzly', n=2, source=service(server), dest=dest, check=False)
+    server.faults[a.stem.split('-')[1]] = ['png']
+    p = multiprocessing.get_context('fork').Process(target=work)
+    p.start()
+    p.join()
+    assert p.exitcode == -signal.SIGKILL and picture_files(dest) == [a, new, b]
+    holds, stale = (a, new) if moment == 'before its line' else (new, a)
+    report = verify(dest)
+    assert picture_files(dest) == [holds, b] and [t.file for t in report.left] == [stale] and f'left: grizzly/{stale.name}: a killed download left it beside' in str(report)
+    [aside] = picture_files(tmp_path/'images_set_aside')
+    assert aside.name == stale.name and (aside if moment == 'after its line' else holds).read_bytes() == was
+    assert (dest/'labels.csv').read_text().splitlines()[1:] == [f'grizzly/{holds.name},grizzly;teddy']
+    assert verify(dest).left == []
+    server.faults[a.stem.split('-')[1]] = ['png']
+    res = download('grizzly', n=2, source=service(server), dest=dest)
+    assert res.words[0].kept == 2 and picture_files(dest) == [new, b] and len({r['sha256'] for r in rows(dest) if r.get('asked') == 'large'}) == 2
 
 def _larger(url, dest, n):
     tqdm.tqdm.set_lock(threading.RLock())
