@@ -286,8 +286,8 @@ class _Ledger:
             if not self.trouble: return self._keep(size)
         except (OSError, DataError) as e:
             why = str(getattr(e, 'strerror', None) or e).rstrip('.')
-            self.trouble = (f'What comes from {self.source.title} was counted for this download alone, as the count for '
-                            f'all can not be kept ({why}); see yourself that all together keep to its limits.')
+            self.trouble = (f'What comes from {self.source.title} was counted for this download alone, as the count '
+                            f'for all can not be kept ({why}); see yourself that all together keep to its limits.')
         self.minutes = _plus(self.minutes, size)
 
     def check(self):

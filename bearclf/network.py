@@ -149,8 +149,8 @@ _RULES = {
 }
 
 # %% ../nbs/10_network.ipynb #433385dc
-# What stands before the code of a country where names are sold one part further down, as in bbc.co.uk: as in Python's
-# http.cookiejar, and three that Japan has besides. Others (there are thousands: https://publicsuffix.org) share a limit.
+# What stands before the code of a country where names are sold one part further down, as in bbc.co.uk: by Python's
+# http.cookiejar, and three of Japan. Others (there are thousands: https://publicsuffix.org) share a limit.
 _SECOND = frozenset('co ac com edu org net gov mil or ne go'.split())
 
 def _owner_name(host):

@@ -174,7 +174,10 @@ class _Visit(VoilaHandler):
     "The page, for one more visitor."
     def initialize(self, door, **kwargs):
         super().initialize(**kwargs)
-        self.door = door
+        self.door, self.waiting = door, None
+
+    def on_connection_close(self):
+        if self.waiting: self.waiting.cancel() # who waits for his turn has left
 
     async def get(self, path=None):
         if path: return _say(self, 404, 'There is nothing at this address; the page is at /.')
@@ -186,7 +189,16 @@ class _Visit(VoilaHandler):
         with suppress(StreamClosedError), self.door.visit() as turn:
             self.write(_HEAD + static('app/wait.html'))
             await self.flush()
-            async with turn: await self._page()
+            if not await self._has(turn): return
+            try: await self._page()
+            finally: turn.release()
+
+    async def _has(self, turn):
+        "Wait for it; False if the visitor leaves before it comes."
+        if self.request.connection.stream.closed(): return False
+        self.waiting = asyncio.ensure_future(turn.acquire())
+        await asyncio.wait([self.waiting])
+        return not self.waiting.cancelled()
 
     async def _page(self):
         "Write the page, unless the visitor has gone."

@@ -696,7 +696,7 @@ def _licence_items(*numbers): return 'haswbstatement:' + '|'.join(f'P275=Q{n}' f
 # versions 1.0 to 4.0, and the ports that are met most, since a search may have no more than 300 letters.
 _COMMONS_LICENCES = {
     'cc0': _licence_items(6938433),
-    'pdm': 'haswbstatement:P6216=Q19652|P275=Q7257361|P275=Q98592850 -haswbstatement:P275=Q6938433', # CC0 counts as that
+    'pdm': 'haswbstatement:P6216=Q19652|P275=Q7257361|P275=Q98592850 -haswbstatement:P275=Q6938433', # and no CC0
     'by': _licence_items(30942811, 19125117, 18810333, 14947546, 20007257, 62619894, 18810143, 53859967),
     'by-sa': _licence_items(47001652, 19068220, 19113751, 14946043, 18199165, 42716613, 77143083, 18195572, 80837139,
                             80837607, 77355872)}
