@@ -7,6 +7,7 @@ import pytest
 from tornado.websocket import websocket_connect
 
 from bearclf.drawn import draw
+from bearclf.inference import MODEL
 from bearclf.server import _settings
 from helpers import App, encoded, eventually
 
@@ -87,6 +88,14 @@ def test_who_leaves_the_queue_gives_up_his_place(tmp_path):
     eventually(rest)
     code, said, _ = app.stop()
     assert code == 0 and said == ''
+
+def test_a_model_of_your_own_is_not_sent_to_our_page():
+    app = App('--visitors', 1, '--model', MODEL) # by its name
+    status, _, text = get(app)
+    assert status == 200
+    status, _, text = get(app)
+    assert status == 503 and 'tries again by itself' in text and 'github.io' not in text and '$elsewhere' not in text
+    app.stop()
 
 def test_pages_elsewhere_start_nothing(app):
     empty(app)
