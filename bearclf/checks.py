@@ -272,7 +272,8 @@ class Deduped(_Listing):
 
     def _head(self):
         moved = sum(c.moved is not None for c in self.copies)
-        return (f'{self.checked} pictures in {shown(self.path)}: copies set aside {moved}, '
+        copies = f'copies found {len(self.copies)}' if self.dry_run else f'copies set aside {moved}'
+        return (f'{self.checked} pictures in {shown(self.path)}: {copies}, '
                 f'photographs under two labels {len(self.across)}, unreadable {len(self.unreadable)}')
 
 # %% ../nbs/15_checks.ipynb #ea1b8029

@@ -342,7 +342,9 @@ def _fetch_word(source, word, dest, manifest, pool, twice, ledger):
         except BaseException:
             coming.give_up()
             raise
-        finally: shutil.rmtree(folder/_AGAIN, ignore_errors=True)
+        finally:
+            shutil.rmtree(folder/_AGAIN, ignore_errors=True)
+            with suppress(OSError): folder.rmdir() # if nothing came: a label without pictures can't be trained on
 
 # %% ../nbs/14_download.ipynb #6e0414d9
 def _set_notices_aside(dest, notices):

@@ -121,7 +121,7 @@ def _put_all(file, places, how, leaves):
     for to in new: _put(file, to, how)
     for to in beside:
         if not os.path.lexists(to): _put(sidecar, to, how)
-    if not leaves or any(_at(to) == _at(file) for to, _ in places): return # it lies in its folder already
+    if not leaves: return
     if beside and all(filecmp.cmp(to, sidecar, shallow=False) for to in beside): sidecar.unlink()
     file.unlink()
 
@@ -131,18 +131,19 @@ def sort_picture(
     dest:str|Path, # the folder to sort into
     how:str='copy', # one of `HOW`; a link is symbolic
     dry_run:bool=False # only say what would be done
-)->list[Path]: # where it was put, or would be; not where it lay already
+)->list[Path]: # where it was put, or would be; where it lay already only if it left its old place for that
     "Put a picture into the folder of each of its labels. `DataError` if that can't be done; then it is where it was."
     if row['error']: return []
     file = Path(row['file'])
     try:
         put = 'link' if how == 'move' and file.is_symlink() else how # a link is moved as a link
         places = [_place(file, Path(dest)/_folder(label), put) for label in kinds_in(row) or ['nothing_found']]
-        if not dry_run: _put_all(file, places, put, how == 'move')
+        leaves = how == 'move' and not any(_at(to) == _at(file) for to, _ in places) # or it lies in its folder already
+        if not dry_run: _put_all(file, places, put, leaves)
     except OSError as e:
         raise DataError(f'{shown(file)} can not be put into {shown(dest)} ({e.strerror or e}); '
                         'it is where it was.') from e
-    return [to for to, is_new in places if is_new]
+    return [to for to, is_new in places if is_new or leaves]
 
 # %% ../nbs/31_library.ipynb #5f172565
 def doubt(

@@ -841,10 +841,11 @@ def contact_address(
     return contact
 
 # %% ../nbs/13_sources.ipynb #83cc4e42
-_WHICH = {'inaturalist': ('place', 'since', 'until'), 'inaturalist-open-data': ('since', 'until', 'tables')}
+_WHICH = {'flickr': ('key',), 'openverse': ('key', 'secret'), 'inaturalist': ('place', 'since', 'until'),
+          'inaturalist-open-data': ('since', 'until', 'tables')}
 
 def _askable(name, which):
-    "`which`, if the source `name` can be asked for all of it. `DataError` if not, or for open data without its tables."
+    "`DataError` if the source `name` can't be asked for all of `which`, or for open data without its tables."
     for k in which:
         if k not in _WHICH.get(name, ()):
             able = ' or '.join(s for s in _WHICH if k in _WHICH[s]) or 'that knows it, which is none'
@@ -852,7 +853,6 @@ def _askable(name, which):
     if name == 'inaturalist-open-data' and 'tables' not in which:
         raise DataError('The source inaturalist-open-data needs its tables; give the folder where taxa, observations, '
                         f'observers and photos lie, each .csv.gz, from {_BUCKET}')
-    return which
 
 # %% ../nbs/13_sources.ipynb #8122e8c1
 def open_source(
@@ -868,7 +868,8 @@ def open_source(
     """The source of this name. `DataError` for a name, licence, size or contact that is none, a key that is missing, or
     something that the source can't be asked for."""
     if name not in (None, *SOURCES): raise DataError(f'{name!r} is no source; give {", ".join(SOURCES)}.')
-    which = _askable(name, {k: v for k, v in which.items() if v})
+    which = {k: v for k, v in which.items() if v}
+    _askable(name or ('flickr' if key else None), which | {k: v for k, v in dict(key=key, secret=secret).items() if v})
     flickrs = flickr_key(key) if name in (None, 'flickr') else None
     if name == 'flickr' and not flickrs:
         raise DataError('Flickr needs a key; new ones are for members of Flickr Pro only, as is reported since 2025 '

@@ -150,6 +150,22 @@ def test_sorted_by_label(pictures, tmp_path, how):
     bearclf(*args)
     assert contents(dest) == again # a second run changes nothing
 
+def test_a_dry_run_tells_all_and_spoils_no_table(pictures, tmp_path):
+    dest = tmp_path/'sorted'
+    (pictures/'grizzly'/'notes.jpg').unlink()
+    said = bearclf('predict', pictures, '--sort', dest, '--dry-run', '--csv', '-')
+    assert 'would' not in said.stdout and said.stderr.count('would copy') >= len(said.stdout.splitlines()) - 1 > 0
+    bearclf('predict', pictures, '--sort', dest)
+    assert 'would' not in bearclf('predict', pictures, '--sort', dest, '--dry-run').stdout
+    move = 'predict', pictures, '--sort', dest, '--how', 'move'
+    told = bearclf(*move, '--dry-run').stdout # what lies there already takes the place of what is moved
+    assert told.count('would move') == len(contents(dest)) >= len(contents(pictures)) > 0
+    bearclf(*move)
+    assert contents(pictures) == {} and len(contents(dest)) == told.count('would move')
+    for option in (['--how', 'move'], ['--dry-run']):
+        said = bearclf('predict', dest, *option)
+        assert said.returncode == 2 and 'give it too' in said.stderr and said.stdout == ''
+
 def test_sorting_within_the_folder_finds_itself_no_work(pictures):
     for _ in range(2): bearclf('predict', pictures, '--sort', pictures/'sorted')
     found = [f.name for f in (pictures/'sorted').rglob('*.jpg')]
