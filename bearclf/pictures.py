@@ -169,7 +169,8 @@ def remove_parts(
     "Remove what killed processes left half-written in `folder`."
     with suppress(OSError), os.scandir(folder) as entries:
         for e in entries:
-            if _PART.fullmatch(e.name) and time.time() - e.stat(follow_symlinks=False).st_ctime > after: os.unlink(e.path)
+            if not _PART.fullmatch(e.name): continue
+            if time.time() - e.stat(follow_symlinks=False).st_ctime > after: os.unlink(e.path)
 
 # %% ../nbs/10_pictures.ipynb #df95ba57
 @contextmanager
