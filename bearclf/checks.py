@@ -114,6 +114,7 @@ class Report(_Listing):
     checked:int = 0                                             # pictures
     unreadable:list[Trouble] = field(default_factory=list)
     small:list[Trouble] = field(default_factory=list)
+    left:list[Trouble] = field(default_factory=list)            # by a download that was killed
     not_pictures:list[Path] = field(default_factory=list)       # files without a picture's suffix
     exact:list[Duplicates] = field(default_factory=list)        # the same bytes
     near:list[Duplicates] = field(default_factory=list)         # the same look, different bytes
@@ -131,7 +132,7 @@ class Report(_Listing):
     def _lines(self):
         "Pairs (what, file and details)."
         name = lambda f: shown(os.path.relpath(f, self.path))
-        for what in ('unreadable', 'small'):
+        for what in ('unreadable', 'small', 'left'):
             for t in getattr(self, what):
                 yield what, f'{name(t.file)}: {t.reason}' + (f' -> {shown(t.moved)}' if t.moved else '')
         for f in self.not_pictures: yield 'no picture', name(f)
@@ -213,11 +214,12 @@ def verify(
     """Open every picture in `path` fully and report what is wrong. Nothing is deleted or overwritten. `DataError` if
     it's no folder."""
     given, path = Path(path), Path(os.path.abspath(path))
-    if move: settle(path)
+    left = settle(path) if move else []
     everything, listed = list(walk(path)), read_labels_csv(path, missing_ok=True)
     files = sorted({f for f in everything if is_picture(f)} | {*listed})
     ours = {path/LABELS_CSV, path/MANIFEST, path/CREDITS, path/CREDITS_CSV, *listed}
     report = Report(given, len(files), not_pictures=[f for f in everything if not is_picture(f) and f not in ours])
+    report.left = [Trouble(f, f'a killed download left it beside {of.name}.', to) for f, of, to in left]
     good = _sort(files, min_side, report)
     if move: _set_aside(path, report)
     def label(f):
@@ -270,7 +272,8 @@ class Deduped(_Listing):
 
     def _head(self):
         moved = sum(c.moved is not None for c in self.copies)
-        return (f'{self.checked} pictures in {shown(self.path)}: copies set aside {moved}, '
+        copies = f'copies found {len(self.copies)}' if self.dry_run else f'copies set aside {moved}'
+        return (f'{self.checked} pictures in {shown(self.path)}: {copies}, '
                 f'photographs under two labels {len(self.across)}, unreadable {len(self.unreadable)}')
 
 # %% ../nbs/15_checks.ipynb #ea1b8029

@@ -157,6 +157,7 @@ def _actions(args, card, report, paths):
     if (args.xmp or args.sort or args.html) and any(map(is_address, paths)):
         raise BearclfError('--xmp, --sort and --html take photographs on this machine, not at addresses.')
     if args.dry_run and not args.sort: raise BearclfError('--dry-run tells what --sort DEST would do; give it too.')
+    if args.how and not args.sort: raise BearclfError('--how tells how --sort DEST does it; give it too.')
     if args.xmp and not args.dry_run:
         from bearclf.library import add_sidecar, load_exiv2
         load_exiv2() # or it is told at once
@@ -171,8 +172,11 @@ def _actions(args, card, report, paths):
 def _sort(row, args, teller):
     "Sort one picture, or say where it would lie."
     from bearclf.library import sort_picture
-    for to in sort_picture(row, args.sort, args.how, args.dry_run):
-        if args.dry_run: teller.say(f'would {args.how} {_name(row["file"])} to {_name(str(to))}')
+    how = args.how or 'copy'
+    for to in sort_picture(row, args.sort, how, args.dry_run):
+        if not args.dry_run: continue
+        would = f'would {how} {_name(row["file"])} to {_name(str(to))}'
+        teller.say(would, sys.stderr if teller.in_rows else sys.stdout) # a table that is printed stays one
 
 # %% ../nbs/34_cli.ipynb #a969b957
 def _report(args, classifier, inputs):
@@ -229,7 +233,7 @@ One line a picture: its path, a tab, the labels found with their probabilities. 
 file, labels, the probability of each label, error; length and time of the file, and the
 model. In a file it is safe row by row: the same command goes on where it was stopped, and
 looks again only at pictures that have changed or could not be read.
-Exit code 1 if a picture could not be read.'''
+Exit code 1 if a picture could not be read, or what was asked for beside it not be written.'''
 
 # %% ../nbs/34_cli.ipynb #cca719f4
 def _predict_args(commands):
@@ -248,7 +252,7 @@ def _predict_args(commands):
     p.add_argument('--xmp', action='store_true', help='add what was found to the keywords in a sidecar beside each '
                    "picture, for digiKam, darktable...; needs pip install 'bearclf[xmp]'")
     p.add_argument('--sort', metavar='DEST', help='put pictures into a folder for each label, below DEST')
-    p.add_argument('--how', choices=['copy', 'link', 'move'], default='copy', help='of --sort (default: %(default)s)')
+    p.add_argument('--how', choices=['copy', 'link', 'move'], help='of --sort (default: copy)')
     p.add_argument('--dry-run', action='store_true', help='only say what --sort would do, and write no sidecar')
     p.add_argument('--html', metavar='FILE', help='write a page of small pictures by label, the doubtful first')
     p.add_argument('--quiet', action='store_true', help='no progress bar and no summary')
@@ -482,7 +486,8 @@ sources:
                or OPENVERSE_KEY, its client_secret as --secret or OPENVERSE_SECRET, or both in
                the same file: [openverse], key = ..., secret = ...
   inaturalist  living things by exact name: "Ursus americanus", "American black bear"; those
-               marked as alive first; not for commercial training; 5 GB an hour, 24 GB a day
+               marked as alive first; not for commercial training; 5 GB an hour and 24 GB a day, over
+               all your sets
   inaturalist-open-data
                the same in thousands, by scientific name, tracks and dead animals among them,
                from its tables: --tables FOLDER with taxa, observations, observers and photos,

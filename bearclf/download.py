@@ -6,7 +6,7 @@
 __all__ = ['WordCount', 'Downloaded', 'download']
 
 # %% ../nbs/14_download.ipynb #1e5f8a96
-import html, os, re, shutil
+import html, json, os, re, shutil, time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
@@ -20,7 +20,7 @@ from .labels import label_name
 from .manifest import NOTICES, Manifest, aside_of, listed_files, move_recorded, rows_follow
 from .network import AT_ONCE
 from .pictures import (BearclfError, DataError, PictureError, folder_entries, is_picture, picture_size,
-                              progress_bar, sha256, shown)
+                              progress_bar, sha256, shown, whole_file)
 from .sources import NotAsked, NothingFound, Record, Source, SourceError, open_source
 
 # %% ../nbs/14_download.ipynb #d48aa24a
@@ -91,6 +91,7 @@ class Downloaded:
     hint:str = ''                   # what to do better next time
     report:Report|None = None       # of `verify`
     notice:str = ''                 # what the source wants to be said
+    alone:str = ''                  # why its limits were kept for this download alone, if they were
 
     @property
     def ok(self)->bool:
@@ -112,8 +113,7 @@ class Downloaded:
         for r in rows: yield '  '.join([r[0].ljust(wide[0]), *(c.rjust(w) for c, w in zip(r[1:5], wide[1:])), r[5]])
         yield from _notes(self.words, self.trouble)
         yield from self._found()
-        if self.notice: yield self.notice
-        if self.hint: yield self.hint
+        yield from filter(None, (self.notice, self.alone, self.hint))
 
     def __str__(self): return '\n'.join([*self.lines(), *([self.trouble] if self.trouble else [])])
 
@@ -122,7 +122,7 @@ class Downloaded:
     def _repr_html_(self):
         cells = (''.join(f'<td>{html.escape(c)}</td>' for c in r) for r in _table(self.words, self.path))
         rows = ''.join(f'<tr>{r}</tr>' for r in cells)
-        notes = [*_notes(self.words, self.trouble), self.notice, self.hint, self.trouble]
+        notes = [*_notes(self.words, self.trouble), self.notice, self.alone, self.hint, self.trouble]
         notes = ''.join(f'<p>{html.escape(n)}</p>' for n in notes if n)
         found = '<br>'.join(map(html.escape, self._found()))
         return f'<p>From {html.escape(self.source)}:</p><table>{rows}</table>{notes}{found}'
@@ -201,8 +201,9 @@ def _as_asked(row, source, dest):
 # %% ../nbs/14_download.ipynb #5a084ae7
 class _Arrivals:
     "The photographs of one word that are on their way, entered into `word` and `manifest` as they arrive."
-    def __init__(self, word, source, manifest, bar, twice):
-        self.word, self.source, self.manifest, self.bar, self.twice, self.busy = word, source, manifest, bar, twice, {}
+    def __init__(self, word, source, manifest, bar, twice, ledger):
+        self.word, self.source, self.manifest, self.bar = word, source, manifest, bar
+        self.twice, self.ledger, self.busy = twice, ledger, {}
 
     def await_(self, future, record): self.busy[future] = record
 
@@ -220,6 +221,7 @@ class _Arrivals:
         "Give the photograph its line. `PictureError` if another photograph came as the very same file."
         if not file.exists(): return # a Ctrl-C let it be entered already, as where all is the same below
         row = _row(record, file, self.word.folder, self.source)
+        self.ledger.add(row['bytes'])
         old = self.manifest.found[record.source, record.query].get(record.id)
         if old and all(old.get(k) == row.get(k) for k in ('file', 'sha256', 'asked', 'licence')): return
         first = self.manifest.shas.get(row['sha256'])
@@ -243,12 +245,59 @@ class _Arrivals:
             with suppress(BearclfError): self.settle([f])
 
 # %% ../nbs/14_download.ipynb #07f5c42e
-def _check_limits(source, manifest):
-    "`SourceError` if as much came from `source` as it gives for now."
-    for most, seconds, words in getattr(source, 'limits', ()):
-        if manifest.received[source.name].last(seconds) >= most:
-            raise SourceError(f'{source.title} gives no more than {most/1e9:g} GB {words}, and so much has come; '
-                              'what is there stays, and the same command goes on later.')
+def _state_file():
+    "Where it is counted. `OSError` for a user without a home."
+    folder = os.environ.get('XDG_STATE_HOME') or os.path.expanduser('~/.local/state')
+    if not os.path.isabs(folder): raise OSError('there is no home folder')
+    return Path(folder)/'bearclf'/'received.json'
+
+def _received(file):
+    "{source: {minute: bytes}}; nothing if `file` says nothing of the kind."
+    try: state = json.loads(file.read_text(encoding='utf-8'))
+    except (FileNotFoundError, ValueError): return {}
+    try: return {name: {int(m): int(n) for m, n in minutes.items()} for name, minutes in state.items()}
+    except (ValueError, TypeError, AttributeError): return {}
+
+def _plus(minutes, size):
+    "`minutes` and `size` bytes now, without those that are older than a day."
+    now = int(time.time())//60
+    return {m: n for m, n in {**minutes, now: minutes.get(now, 0) + size}.items() if m >= now - 24*60}
+
+# %% ../nbs/14_download.ipynb #504f23b5
+class _Ledger:
+    "How much has come from `source`, to any set of this user, and whether more may be asked for."
+    def __init__(self, source):
+        self.source, self.limits = source, getattr(source, 'limits', ())
+        self.minutes, self.trouble = {}, '' # {minute: bytes}, and why that is of this download alone, if it is
+
+    def _keep(self, size):
+        from filelock import FileLock
+        file = _state_file()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f'{file}.lock', timeout=10), whole_file(file) as part:
+            state = _received(file)
+            self.minutes = state[self.source.name] = _plus(state.get(self.source.name, {}), size)
+            part.write_text(json.dumps(state), encoding='utf-8')
+
+    def add(self, size):
+        "So many bytes have come."
+        if not self.limits: return
+        try:
+            if not self.trouble: return self._keep(size)
+        except (OSError, DataError) as e:
+            why = str(getattr(e, 'strerror', None) or e).rstrip('.')
+            self.trouble = (f'What comes from {self.source.title} was counted for this download alone, as the count '
+                            f'for all can not be kept ({why}); see yourself that all together keep to its limits.')
+        self.minutes = _plus(self.minutes, size)
+
+    def check(self):
+        "`SourceError` if as much has come as the source gives for now."
+        if self.limits and not self.trouble:
+            with suppress(OSError): self.minutes = _received(_state_file()).get(self.source.name, {})
+        for most, seconds, words in self.limits:
+            if sum(n for m, n in self.minutes.items() if 60*(m + 1) > time.time() - seconds) >= most:
+                raise SourceError(f'{self.source.title} gives no more than {most/1e9:g} GB {words}, and so much has '
+                                  'come; what is there stays, and the same command goes on later.')
 
 # %% ../nbs/14_download.ipynb #78a4f478
 def _before(word, source, dest, manifest):
@@ -260,16 +309,16 @@ def _before(word, source, dest, manifest):
     return lines, there
 
 # %% ../nbs/14_download.ipynb #732c9f2e
-def _fetch_word(source, word, dest, manifest, pool, twice):
+def _fetch_word(source, word, dest, manifest, pool, twice, ledger):
     """Fetch the photographs of a search word, entering each into `word` and `manifest`; `twice` counts what came as
-    another did."""
+    another did, `ledger` the bytes."""
     n, folder, lying = word.wanted, dest/word.folder, _open_folder(dest, word.folder)
     before, there = _before(word, source, dest, manifest)
     start = len(there) if len(there) == len(before) else 0 # or what comes first now is not what came first then
     word.found = word.there
     if word.kept >= n: return
     with progress_bar(shown(word.query), total=n, initial=min(n, word.there), unit=' photographs', delay=1) as bar:
-        coming = _Arrivals(word, source, manifest, bar, twice)
+        coming = _Arrivals(word, source, manifest, bar, twice, ledger)
         try:
             for record in source.search(word.query, 2*n + 20, start):
                 old = before.get(record.id)
@@ -278,7 +327,7 @@ def _fetch_word(source, word, dest, manifest, pool, twice):
                 try:
                     if old and _as_asked(old, source, dest): _count(word, dest, old['file']) # of another place or time
                     elif old or not _is_there(record, word, dest, manifest, lying, source):
-                        _check_limits(source, manifest)
+                        ledger.check()
                         if old: (folder/_AGAIN).mkdir(exist_ok=True)
                         coming.await_(pool.submit(source.fetch, record, folder/_AGAIN if old else folder), record)
                 except PictureError as e: word.refuse(record, e)
@@ -293,7 +342,9 @@ def _fetch_word(source, word, dest, manifest, pool, twice):
         except BaseException:
             coming.give_up()
             raise
-        finally: shutil.rmtree(folder/_AGAIN, ignore_errors=True)
+        finally:
+            shutil.rmtree(folder/_AGAIN, ignore_errors=True)
+            with suppress(OSError): folder.rmdir() # if nothing came: a label without pictures can't be trained on
 
 # %% ../nbs/14_download.ipynb #6e0414d9
 def _set_notices_aside(dest, notices):
@@ -336,15 +387,16 @@ def download(
         source = open_source(source, licence, size, key, secret, contact, despite_noai, **which)
     dest = Path(dest)
     res = Downloaded(dest, getattr(source, 'title', source.name), notice=NOTICES.get(source.name, ''))
-    twice = Counter() # {a photograph: how many others came as the very same file}
+    twice, ledger = Counter(), _Ledger(source) # {a photograph: how many others came as the very same file}; bytes
     with Manifest(dest) as manifest, ThreadPoolExecutor(AT_ONCE) as pool:
         res.hint = _hint(source, manifest)
         try:
             for query, folder in folders.items():
                 res.words.append(word := WordCount(query, folder, n))
-                try: _fetch_word(source, word, dest, manifest, pool, twice)
+                try: _fetch_word(source, word, dest, manifest, pool, twice, ledger)
                 except NothingFound as e: word.note = str(e)
         except SourceError as e: res.trouble = str(e)
+        res.alone = ledger.trouble
         notices = [manifest.files[first] for first, n in twice.items() if n > 1]
     _set_notices_aside(dest, notices)
     if check and any(w.kept for w in res.words): res.report = verify(dest)

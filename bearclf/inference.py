@@ -77,7 +77,7 @@ def _check_thresholds(thresholds, labels):
     "What is wrong with `thresholds`, in words; None if nothing is."
     if not isinstance(thresholds, dict): return 'lacks "thresholds", one for each label'
     for k in thresholds:
-        if k not in labels: return f'has a threshold for "{k}", which is none of its labels'
+        if k not in labels: return f'has a threshold for "{k}", which is none of its labels ({", ".join(labels)})'
     for k in labels:
         if k not in thresholds: return f'has no threshold for "{k}"'
         if not (_number(thresholds[k]) and 0 <= thresholds[k] <= 1):

@@ -108,6 +108,9 @@ def _read_rows(f, path, table, missing_ok):
         rows[file] = split_labels(row['labels'])
     return rows
 
+# %% ../nbs/11_labels.ipynb #abf34691
+def _reason(e): return getattr(e, 'strerror', None) or e
+
 # %% ../nbs/11_labels.ipynb #3a714638
 def read_labels_csv(
     path:str|Path, # the folder of the set
@@ -119,7 +122,7 @@ def read_labels_csv(
     try:
         with open(table, encoding='utf-8-sig', newline='') as f: return _read_rows(f, path, shown(table), missing_ok)
     except (UnicodeDecodeError, csv.Error, OSError) as e:
-        raise DataError(f'{shown(table)} can not be read ({shown(e)}).') from None
+        raise DataError(f'{shown(table)} can not be read ({shown(_reason(e))}).') from None
 
 # %% ../nbs/11_labels.ipynb #c32b0323
 def _correction(row, at):
@@ -149,6 +152,6 @@ def read_corrections(
                 if res.setdefault(sha, labels) != labels:
                     raise DataError(f'{at} gives a picture other labels than a line before it.')
     except (UnicodeDecodeError, csv.Error, OSError) as e:
-        raise DataError(f'{name} can not be read ({shown(e)}).') from None
+        raise DataError(f'{name} can not be read ({shown(_reason(e))}).') from None
     if not res: raise DataError(f'{name} has no lines below the first; leave it out, or list pictures in it.')
     return res

@@ -6,14 +6,14 @@
 __all__ = ['HOW', 'load_exiv2', 'add_sidecar', 'sort_picture', 'doubt', 'Report']
 
 # %% ../nbs/31_library.ipynb #08aa71fa
-import base64, filecmp, html, io, itertools, os, re, shutil
+import base64, filecmp, functools, html, io, itertools, os, re, shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
 from .batch import kinds_in
-from .pictures import (BearclfError, DataError, OTHER, PictureError, open_picture, shown, static,
-                              threaded, whole_file)
+from .pictures import (BearclfError, DataError, OTHER, PictureError, open_picture, remove_parts,
+                              shown, static, threaded, whole_file)
 from .tables import check_output
 
 # %% ../nbs/31_library.ipynb #9bb9a2eb
@@ -26,6 +26,12 @@ def load_exiv2():
     exiv2.LogMsg.setLevel(exiv2.LogMsg.Level.mute)
     exiv2.XmpProperties.registerNs('http://ns.adobe.com/lightroom/1.0/', 'lr')
     return exiv2
+
+# %% ../nbs/31_library.ipynb #97de2e7e
+@functools.lru_cache(256)
+def _tidy(folder):
+    "Remove what a killed run left half-written in `folder`: once in this run."
+    remove_parts(folder)
 
 # %% ../nbs/31_library.ipynb #98e2d8a4
 _EMPTY = b'''<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?>
@@ -70,6 +76,7 @@ def add_sidecar(
     """Add keywords to the sidecar of a photograph; one in which they stand already is not touched. `DataError` if it
     can't be read or written, or is no XMP; `BearclfError` if the library is missing."""
     exiv2, sidecar, words = load_exiv2(), _sidecar_of(Path(file)), [*words]
+    _tidy(sidecar.parent)
     if not words: return None
     try: content = _added(exiv2, sidecar.read_bytes() if sidecar.is_file() else _EMPTY, words)
     except OSError as e: raise DataError(f'{shown(sidecar)} can not be read ({e.strerror or e}).') from e
@@ -110,10 +117,11 @@ def _put_all(file, places, how, leaves):
     sidecar = file.with_name(file.name + '.xmp')
     beside = [to.with_name(to.name + '.xmp') for to, _ in places] if sidecar.is_file() else []
     new = [to for to, is_new in places if is_new]
+    for to, _ in places: _tidy(to.parent)
     for to in new: _put(file, to, how)
     for to in beside:
         if not os.path.lexists(to): _put(sidecar, to, how)
-    if not leaves or any(_at(to) == _at(file) for to, _ in places): return # it lies in its folder already
+    if not leaves: return
     if beside and all(filecmp.cmp(to, sidecar, shallow=False) for to in beside): sidecar.unlink()
     file.unlink()
 
@@ -123,18 +131,19 @@ def sort_picture(
     dest:str|Path, # the folder to sort into
     how:str='copy', # one of `HOW`; a link is symbolic
     dry_run:bool=False # only say what would be done
-)->list[Path]: # where it was put, or would be; not where it lay already
+)->list[Path]: # where it was put, or would be; where it lay already only if it left its old place for that
     "Put a picture into the folder of each of its labels. `DataError` if that can't be done; then it is where it was."
     if row['error']: return []
     file = Path(row['file'])
     try:
         put = 'link' if how == 'move' and file.is_symlink() else how # a link is moved as a link
         places = [_place(file, Path(dest)/_folder(label), put) for label in kinds_in(row) or ['nothing_found']]
-        if not dry_run: _put_all(file, places, put, how == 'move')
+        leaves = how == 'move' and not any(_at(to) == _at(file) for to, _ in places) # or it lies in its folder already
+        if not dry_run: _put_all(file, places, put, leaves)
     except OSError as e:
         raise DataError(f'{shown(file)} can not be put into {shown(dest)} ({e.strerror or e}); '
                         'it is where it was.') from e
-    return [to for to, is_new in places if is_new]
+    return [to for to, is_new in places if is_new or leaves]
 
 # %% ../nbs/31_library.ipynb #5f172565
 def doubt(
@@ -204,6 +213,7 @@ class Report:
 
     def write(self):
         "Make the page. `DataError` if it can't be written."
+        _tidy(self.path.parent)
         with whole_file(self.path) as part, open(part, 'w', encoding='utf-8') as f: f.writelines(_page(self))
 
 # %% ../nbs/31_library.ipynb #e47d52f3

@@ -18,6 +18,7 @@ from fastai.vision.all import (Callback, CategoryBlock, DataBlock, DataLoaders, 
                                TensorMultiCategory, accuracy, accuracy_multi, aug_transforms, vision_learner)
 
 from .checks import near_duplicates
+from .manifest import of_one_page
 from .pictures import BearclfError, DECODE_SIDE, DataError, open_picture
 
 # %% ../nbs/01_multilabel.ipynb #fabf3a85
@@ -38,12 +39,12 @@ class BearImage(PILImage):
 # %% ../nbs/01_multilabel.ipynb #6329bd38
 def twins_of(
     files # paths of pictures
-)->dict: # index -> the set of the indices of its near-duplicates, its own among them
-    "Which of `files` look alike, by perceptual hash."
+)->dict: # index -> the set of the indices of its twins, its own among them
+    "Which of `files` look alike, by perceptual hash, or are of one observation, by the manifest of their set."
     index = {Path(f): i for i,f in enumerate(files)}
     twins = {i: {i} for i in index.values()}
-    for group in near_duplicates(index):
-        ids = {index[f] for f in group}
+    for group in [*near_duplicates(index), *of_one_page(index)]:
+        ids = set().union(*(twins[index[f]] for f in group))
         twins |= dict.fromkeys(ids, ids)
     return twins
 
@@ -51,7 +52,7 @@ def twins_of(
 def keep_together(
     splitter # a fastai splitter: files -> (training indices, validation indices)
 ):
-    "Let near-duplicates never lie on both sides: a group goes where `splitter` puts its first file."
+    "Let `twins_of` never lie on both sides: a group goes where `splitter` puts its first file."
     def _split(files):
         valid, twins = set(splitter(files)[1]), twins_of(files)
         return tuple(L(i for i in range(len(files)) if (min(twins[i]) in valid) == side) for side in (False, True))
@@ -174,8 +175,8 @@ def hold_aside(
     valid_pct:float=0.2, # share held aside for validation, 0 to 1
     seed:int=42, # of the split
 )->tuple: # two lists of indices of `pictures`: to train on, to validate on
-    """A split by chance, near-duplicates on one side, every label with pictures to train on. `DataError` if there is no
-    such split."""
+    """A split by chance, `twins_of` on one side, every label with pictures to train on. `DataError` if there is no such
+    split."""
     twins = twins_of([p.file for p in pictures])
     valid = _chosen_by_chance(pictures, twins, valid_pct, seed)
     train = [i for i in twins if i not in valid]

@@ -149,9 +149,16 @@ _RULES = {
 }
 
 # %% ../nbs/10_network.ipynb #433385dc
+# What stands before the code of a country where names are sold one part further down, as in bbc.co.uk: by Python's
+# http.cookiejar, and three of Japan. Others (there are thousands: https://publicsuffix.org) share a limit.
+_SECOND = frozenset('co ac com edu org net gov mil or ne go'.split())
+
 def _owner_name(host):
-    "Who owns `host`: the last two parts of its name, or its address. (Two owners under .co.uk share a limit.)"
-    return host if ':' in host or host.replace('.', '').isdigit() else '.'.join(host.lower().split('.')[-2:])
+    "Who owns `host`: the last two parts of its name, three under such as `co.uk`; or its address."
+    if ':' in host or host.replace('.', '').isdigit(): return host
+    parts = host.lower().rstrip('.').split('.')
+    far_down = len(parts[-1]) == 2 and _SECOND.issuperset(parts[-2:-1])
+    return '.'.join(parts[-3:] if far_down else parts[-2:])
 
 # %% ../nbs/10_network.ipynb #97e553f1
 class _Owner:

@@ -5,16 +5,17 @@
 # %% auto #0
 __all__ = ['KINDS', 'OTHER', 'OTHER_BEAR', 'LABELS_CSV', 'MAX_PIXELS', 'DECODE_SIDE', 'is_kind', 'spoken', 'in_words',
            'BearclfError', 'PictureError', 'CutShort', 'DataError', 'shown', 'MachineError', 'machine_trouble',
-           'raise_for_machine', 'beside', 'whole_file', 'check_writable', 'whole_folder', 'append_whole', 'static',
-           'open_header', 'open_file', 'rest_of', 'open_picture', 'picture_size', 'folder_entries', 'walk',
-           'is_picture', 'iter_pictures', 'picture_files', 'sha256', 'threaded', 'progress_bar']
+           'raise_for_machine', 'beside', 'whole_file', 'check_writable', 'remove_parts', 'whole_folder',
+           'append_whole', 'static', 'open_header', 'open_file', 'rest_of', 'open_picture', 'picture_size',
+           'folder_entries', 'walk', 'is_picture', 'iter_pictures', 'picture_files', 'sha256', 'threaded',
+           'progress_bar']
 
 # %% ../nbs/10_pictures.ipynb #7ce2424d
-import errno, functools, hashlib, io, os, re, struct, sys, tempfile, threading, warnings
+import errno, functools, hashlib, io, os, re, struct, sys, tempfile, threading, time, warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
@@ -157,6 +158,19 @@ def check_writable(
     if not os.access(path.parent, os.W_OK):
         raise DataError(f'The folder {shown(path.parent)} may not be written to by you.')
     return path
+
+# %% ../nbs/10_pictures.ipynb #07ab9214
+_PART = re.compile(r'\..+\.\d+-\d+\.part') # as `whole_file` names them
+
+def remove_parts(
+    folder:str|Path, # a folder; if it can't be read, nothing happens
+    after:float=60 # seconds since one was last written to
+):
+    "Remove what killed processes left half-written in `folder`."
+    with suppress(OSError), os.scandir(folder) as entries:
+        for e in entries:
+            if not _PART.fullmatch(e.name): continue
+            if time.time() - e.stat(follow_symlinks=False).st_ctime > after: os.unlink(e.path)
 
 # %% ../nbs/10_pictures.ipynb #df95ba57
 @contextmanager

@@ -9,6 +9,7 @@ __all__ = ['room_for', 'serve']
 import asyncio, logging, os, socket, subprocess, tempfile, time, webbrowser
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from string import Template
 
 from jupyter_server.auth.identity import IdentityProvider, User
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
@@ -154,6 +155,8 @@ class _Kernels(AsyncMappingKernelManager):
 # %% ../nbs/32_server.ipynb #c30e2ac7
 _START_SECONDS = 60 # for a page to be made
 _HEAD = static('app/head.html') # of all that a visitor is shown
+_ELSEWHERE = ('<span>Or take <a href="https://bearclf.github.io/bearclf/try/">the page that runs in your browser</a>: '
+              'it has places for all.</span>') # for the model that ships; a page for another is nobody's that we know
 
 # %% ../nbs/32_server.ipynb #ba8daf8b
 def room_for()->int: # visitors
@@ -174,7 +177,10 @@ class _Visit(VoilaHandler):
     "The page, for one more visitor."
     def initialize(self, door, **kwargs):
         super().initialize(**kwargs)
-        self.door = door
+        self.door, self.waiting = door, None
+
+    def on_connection_close(self):
+        if self.waiting: self.waiting.cancel() # who waits for his turn has left
 
     async def get(self, path=None):
         if path: return _say(self, 404, 'There is nothing at this address; the page is at /.')
@@ -186,7 +192,16 @@ class _Visit(VoilaHandler):
         with suppress(StreamClosedError), self.door.visit() as turn:
             self.write(_HEAD + static('app/wait.html'))
             await self.flush()
-            async with turn: await self._page()
+            if not await self._has(turn): return
+            try: await self._page()
+            finally: turn.release()
+
+    async def _has(self, turn):
+        "Wait for it; False if the visitor leaves before it comes."
+        if self.request.connection.stream.closed(): return False
+        self.waiting = asyncio.ensure_future(turn.acquire())
+        await asyncio.wait([self.waiting])
+        return not self.waiting.cancelled()
 
     async def _page(self):
         "Write the page, unless the visitor has gone."
@@ -205,13 +220,15 @@ class _Visit(VoilaHandler):
 
     def _full(self):
         for header in ('Retry-After', 'Refresh'): self.set_header(header, '20') # for programs, and for browsers
-        _say(self, 503, _HEAD + static('app/full.html'), 'text/html')
+        words = Template(static('app/full.html')).substitute(elsewhere=_ELSEWHERE if self.door.ours else '')
+        _say(self, 503, _HEAD + words, 'text/html')
 
 # %% ../nbs/32_server.ipynb #38e2d37d
 class _Door:
     "How many are inside, and whose turn it is."
-    def __init__(self, kernels, visitors):
+    def __init__(self, kernels, visitors, ours):
         self.kernels, self.visitors, self.waiting = kernels, visitors, 0
+        self.ours = ours # is it the model that ships?
         self.turn = asyncio.Semaphore(os.cpu_count() or 1)
 
     def is_full(self): return len(self.kernels.taken()) + self.waiting >= self.visitors
@@ -277,7 +294,7 @@ class _Server(Voila):
     def init_handlers(self):
         "Voila's, but for all that the page doesn't need."
         self.kernel_manager.allowed_message_types = ['comm_msg', 'kernel_info_request']
-        door = _Door(self.kernel_manager, self.visitors)
+        door = _Door(self.kernel_manager, self.visitors, self.ours)
         *others, (pattern, _, kwargs) = super().init_handlers()
         return [*(h for h in others if h[0].startswith(_ASKED)), (pattern, _Visit, dict(kwargs, door=door))]
 
@@ -316,6 +333,7 @@ def serve(
         try:
             server = _Server(config=_settings(notebook, host, port))
             server.page_template, server.browser_wanted, server.visitors = template, browser, visitors or room_for()
+            server.ours = model is None
             server.initialize([])
             server.start()
         finally: del os.environ[WHERE]

@@ -202,14 +202,14 @@ def _refuse_blank(im):
 @dataclass
 class Found:
     "How many photographs of a word a service has."
-    total:int               # under the licences asked for; under all, where the service does not count these
+    total:int               # under the licences asked for
     licences:dict[str, int] # how many of them under each
-    looked:int = 0          # at how many to know the licences; 0: the service counts them
+    how:str = ''            # they are counted, if there is something to say of that
 
     def __str__(self):
         each = ', '.join(f'{n:,} {l}' for l, n in sorted(self.licences.items(), key=lambda x: -x[1]))
-        first = f'of the first {self.looked:,}: ' if self.looked else ''
-        return f'{self.total:,}' + (f' ({first}{each})' if each else '')
+        more = '; '.join(filter(None, (each, self.how)))
+        return f'{self.total:,}' + (f' ({more})' if more else '')
 
 # %% ../nbs/13_sources.ipynb #75fad0d1
 class _Searched(_Asked):
@@ -687,6 +687,20 @@ class INaturalistOpenData(_Service):
         licences = Counter(_short(r.licence) for r in self.search(query, 10**9))
         return Found(licences.total(), licences)
 
+# %% ../nbs/13_sources.ipynb #558eb13e
+def _licence_items(*numbers): return 'haswbstatement:' + '|'.join(f'P275=Q{n}' for n in numbers)
+
+# What Commons is searched for: copyright licence (P275) and copyright status (P6216) of structured data, as
+# https://github.com/wikimedia/mediawiki-extensions-WikibaseCirrusSearch, src/Query/HasWbStatementFeature.php, says. The
+# items are of https://github.com/wikimedia/operations-mediawiki-config, wmf-config/SearchSettingsForSDC.php (2021):
+# versions 1.0 to 4.0, and the ports that are met most, since a search may have no more than 300 letters.
+_COMMONS_LICENCES = {
+    'cc0': _licence_items(6938433),
+    'pdm': 'haswbstatement:P6216=Q19652|P275=Q7257361|P275=Q98592850 -haswbstatement:P275=Q6938433', # and no CC0
+    'by': _licence_items(30942811, 19125117, 18810333, 14947546, 20007257, 62619894, 18810143, 53859967),
+    'by-sa': _licence_items(47001652, 19068220, 19113751, 14946043, 18199165, 42716613, 77143083, 18195572, 80837139,
+                            80837607, 77355872)}
+
 # %% ../nbs/13_sources.ipynb #592653dd
 class Wikimedia(_Service):
     """Photographs on Wikimedia Commons. No key.
@@ -717,14 +731,19 @@ class Wikimedia(_Service):
     def _results(self, query, n, start):
         yield from self._by_years(_wikimedia_results, query, n)
 
+    def _totals(self, query, licences):
+        for l in licences:
+            if l not in (None, *_COMMONS_LICENCES): continue
+            search = ' '.join(filter(None, (query, _COMMONS_LICENCES.get(l), 'filetype:bitmap')))
+            ask = dict(action='query', format='json', formatversion=2, list='search', srsearch=search)
+            answer = self._get('', **ask, srnamespace=6, srlimit=1, srinfo='totalhits')
+            yield l, self._number(answer, 'query', 'searchinfo', 'totalhits')
+
     def count(self, query):
-        "How many there are of `query` in all, and under which licences the first ones are: it does not count these."
-        ask = dict(action='query', format='json', formatversion=2, list='search', srsearch=f'{query} filetype:bitmap')
-        answer = self._get('', **ask, srnamespace=6, srlimit=1, srinfo='totalhits')
-        total = self._number(answer, 'query', 'searchinfo', 'totalhits')
-        everything = type(self)('any', self.size, base=self.base, net=self.net, interval=self.interval)
-        first = [_short(r.licence) for r in everything.search(query, 50)] if total else []
-        return Found(total, Counter(first), len(first))
+        "How many there are of `query`, by what their structured data say of their licence."
+        found, [(_, all_)] = super().count(query), self._usable(self._totals(query, [None]))
+        if all_: found.how = f'by their structured data, of {all_:,} in all'
+        return found
 
     def _record(self, p, query):
         info = p['imageinfo'][0]
@@ -822,10 +841,11 @@ def contact_address(
     return contact
 
 # %% ../nbs/13_sources.ipynb #83cc4e42
-_WHICH = {'inaturalist': ('place', 'since', 'until'), 'inaturalist-open-data': ('since', 'until', 'tables')}
+_WHICH = {'flickr': ('key',), 'openverse': ('key', 'secret'), 'inaturalist': ('place', 'since', 'until'),
+          'inaturalist-open-data': ('since', 'until', 'tables')}
 
 def _askable(name, which):
-    "`which`, if the source `name` can be asked for all of it. `DataError` if not, or for open data without its tables."
+    "`DataError` if the source `name` can't be asked for all of `which`, or for open data without its tables."
     for k in which:
         if k not in _WHICH.get(name, ()):
             able = ' or '.join(s for s in _WHICH if k in _WHICH[s]) or 'that knows it, which is none'
@@ -833,7 +853,6 @@ def _askable(name, which):
     if name == 'inaturalist-open-data' and 'tables' not in which:
         raise DataError('The source inaturalist-open-data needs its tables; give the folder where taxa, observations, '
                         f'observers and photos lie, each .csv.gz, from {_BUCKET}')
-    return which
 
 # %% ../nbs/13_sources.ipynb #8122e8c1
 def open_source(
@@ -849,7 +868,8 @@ def open_source(
     """The source of this name. `DataError` for a name, licence, size or contact that is none, a key that is missing, or
     something that the source can't be asked for."""
     if name not in (None, *SOURCES): raise DataError(f'{name!r} is no source; give {", ".join(SOURCES)}.')
-    which = _askable(name, {k: v for k, v in which.items() if v})
+    which = {k: v for k, v in which.items() if v}
+    _askable(name or ('flickr' if key else None), which | {k: v for k, v in dict(key=key, secret=secret).items() if v})
     flickrs = flickr_key(key) if name in (None, 'flickr') else None
     if name == 'flickr' and not flickrs:
         raise DataError('Flickr needs a key; new ones are for members of Flickr Pro only, as is reported since 2025 '

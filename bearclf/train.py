@@ -29,7 +29,7 @@ def folds_of(
     k:int, # how many folds, 2 or more
     seed:int=42, # of the deal
 )->list: # of k splits: two lists of indices of `pictures`, to train on and to validate on
-    "Deal the pictures of each set of labels over `k` folds; near-duplicates go where the first of them goes."
+    "Deal the pictures of each set of labels over `k` folds; `twins_of` go where the first of them goes."
     twins, rng, fold = twins_of([p.file for p in pictures]), random.Random(seed), {}
     for labels in sorted({p.labels for p in pictures}):
         those = [i for i, p in enumerate(pictures) if p.labels == labels]

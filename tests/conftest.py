@@ -16,6 +16,11 @@ def pytest_collection_modifyitems(items): items.sort(key=lambda item: item.path.
 @pytest.fixture(scope='session')
 def drawn(tmp_path_factory): return drawings.sample_images(tmp_path_factory.mktemp('drawn')/'drawn', n=10)
 
+@pytest.fixture(autouse=True)
+def state(tmp_path_factory, monkeypatch):
+    "A place for what bearclf counts for its user, that is not yours."
+    monkeypatch.setenv('XDG_STATE_HOME', str(tmp_path_factory.mktemp('state')))
+
 @pytest.fixture
 def folder(tmp_path):
     "Two labels, and a folder for `labels.csv`."

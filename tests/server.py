@@ -45,6 +45,10 @@ ARGUMENTS = {
                 'iiurlwidth': '20|40|60|120|250|330|500|960|1280|1920|3840'}}
 NEEDED = {'commons': {'action', 'format'}, 'flickr': {'method', 'format'}, 'licenses': {'method', 'format'}}
 
+# what structured data on Commons say, as copyright licence (P275) or status (P6216)
+SAID = {'CC BY 2.0': 'P275=Q19125117', 'CC BY 4.0': 'P275=Q20007257', 'CC BY-SA 4.0': 'P275=Q18199165', 'CC0': 'P275=Q6938433', 'Public domain': 'P6216=Q19652', 'GFDL': 'P275=Q50829104'}
+def licence_of(server, id): return server.licences.get(id, ('CC BY 2.0', ''))[0]
+
 def check(service, q):
     for k, v in q.items(): assert re.fullmatch(ARGUMENTS[service].get(k, ' '), v), f'{service} does not know {k}={v}'
     assert NEEDED.get(service, set()) <= q.keys()
@@ -265,7 +269,9 @@ class Handler(BaseHTTPRequestHandler):
     def commons(self, path, q):
         if q.get('list') == 'search':
             check('totals', q)
-            n = len(self.server.ids(q['srsearch'].removesuffix(' filetype:bitmap')))
+            word, *said = q['srsearch'].removesuffix(' filetype:bitmap').split(' haswbstatement:')
+            n = len([i for i in self.server.ids(word) if not said or SAID.get(licence_of(self.server, i)) in said[0].split('|')])
+            assert len(q['srsearch']) <= 300, 'CirrusSearch takes no longer search'
             return self.send({'batchcomplete': True, 'query': {'searchinfo': {'totalhits': n}, 'search': []}})
         check('commons', q)
         s, more = self.server, False

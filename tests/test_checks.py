@@ -225,6 +225,8 @@ def test_ten_thousand_of_the_same_are_not_compared_with_each_other():
 def test_the_command(root):
     shutil.copy(picture_files(root/'grizzly')[0], root/'teddys'/'toy.jpg')
     run = lambda *a: subprocess.run([Path(sys.executable).with_name('bearclf'), 'dedupe', *map(str, a)], capture_output=True, text=True)
+    before = tree(root)
+    assert 'copies found 3' in run(root, '--dry-run').stdout and tree(root) == before
     r = run(root)
     assert r.returncode == 1 and 'copies set aside 3' in r.stdout and 'labels: grizzly, teddys' in r.stdout and r.stderr == ''
     (root/'teddys'/'toy.jpg').unlink()

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest, tqdm
 
-from bearclf import cli, pictures, sources
+from bearclf import cli, download as downloads, pictures, sources
+from bearclf.checks import verify
 from bearclf.download import download
 from bearclf.manifest import Manifest, follow_moves
 from bearclf.pictures import DataError, picture_files
@@ -148,6 +149,38 @@ def test_another_suffix_with_another_size(server, tmp_path):
     server.faults[a.stem.split('-')[1]] = ['png']
     assert download('grizzly', n=2, source=service(server), dest=tmp_path, check=False).words[0].new == 2
     assert picture_files(tmp_path) == [a.with_suffix('.png'), b] and f'grizzly/{a.stem}.png,grizzly;teddy' in (tmp_path/'labels.csv').read_text()
+
+@pytest.mark.skipif(not hasattr(signal, 'SIGKILL'), reason='no SIGKILL here')
+@pytest.mark.parametrize('moment', ['before its line', 'after its line'])
+def test_killed_while_another_suffix_takes_its_place(server, tmp_path, moment):
+    dest = tmp_path/'images'
+    download('grizzly', n=2, source=service(server, size='small'), dest=dest, check=False)
+    a, b = picture_files(dest)
+    (dest/'labels.csv').write_text(f'file,labels\ngrizzly/{a.name},grizzly;teddy\n')
+    new, was = a.with_suffix('.png'), a.read_bytes()
+    def work():
+        tqdm.tqdm.set_lock(threading.RLock())
+        def kill(*_): os.kill(os.getpid(), signal.SIGKILL)
+        if moment == 'before its line':
+            add = Manifest.add
+            Manifest.add = lambda self, row: kill() if row['file'].endswith('.png') else add(self, row)
+        else: downloads._retire = kill
+        download('grizzly', n=2, source=service(server), dest=dest, check=False)
+    server.faults[a.stem.split('-')[1]] = ['png']
+    p = multiprocessing.get_context('fork').Process(target=work)
+    p.start()
+    p.join()
+    assert p.exitcode == -signal.SIGKILL and picture_files(dest) == [a, new, b]
+    holds, stale = (a, new) if moment == 'before its line' else (new, a)
+    report = verify(dest)
+    assert picture_files(dest) == [holds, b] and [t.file for t in report.left] == [stale] and f'left: grizzly/{stale.name}: a killed download left it beside' in str(report)
+    [aside] = picture_files(tmp_path/'images_set_aside')
+    assert aside.name == stale.name and (aside if moment == 'after its line' else holds).read_bytes() == was
+    assert (dest/'labels.csv').read_text().splitlines()[1:] == [f'grizzly/{holds.name},grizzly;teddy']
+    assert verify(dest).left == []
+    server.faults[a.stem.split('-')[1]] = ['png']
+    res = download('grizzly', n=2, source=service(server), dest=dest)
+    assert res.words[0].kept == 2 and picture_files(dest) == [new, b] and len({r['sha256'] for r in rows(dest) if r.get('asked') == 'large'}) == 2
 
 def _larger(url, dest, n):
     tqdm.tqdm.set_lock(threading.RLock())
@@ -326,14 +359,14 @@ def test_the_commands_exit_codes(command, server):
     code, out, err = command('download', 'grizzly', '-n', 5, '--source', 'openverse', '--license', 'by', 'cc0', '--size', 'medium', '--dest', 'a')
     assert code == 1 and '1 refused' in out
     code, out, err = command('download', 'nothing', '-n', 5, '--dest', 'b')
-    assert code == 1 and 'nothing was found' in out
+    assert code == 1 and 'nothing was found' in out and not Path('b/nothing').exists() # no label without pictures
     server.api_faults = ['busy-an-hour']
     code, out, err = command('download', 'teddy', '--dest', 'c')
     assert code == 2 and 'asks to wait' in err and 'asks to wait' not in out
     server.n = 3
     code, out, err = command('download', 'teddy', '-n', 5, '--dest', 'd')
     assert code == 0 and '3 of the 5 wanted; the source gave no more' in out
-    for wrong in (['--source', 'flickr'], ['--license', 'mine'], ['-n', '0'], ['--source', 'openverse', '--key', 'k'], ['--dest', '/proc/x']):
+    for wrong in (['--source', 'flickr'], ['--license', 'mine'], ['-n', '0'], ['--source', 'openverse', '--key', 'k'], ['--dest', '/proc/x'], ['--secret', 's'], ['--source', 'wikimedia', '--key', 'k']):
         code, out, err = command('download', 'teddy', *wrong)
         assert code == 2 and out == '' and len(err.strip().splitlines()) <= 2
     assert command('credits', 'gone')[0] == 2
@@ -370,7 +403,7 @@ def test_how_many_there_are_before_a_byte_is_fetched(command, server):
     code, out, err = command('download', 'black bear', 'teddy', '--source', 'openverse', '--dry-run')
     assert code == 0 and out == 'black bear: 12 (12 by)\nteddy: 12 (12 by)\n' and not server.asked and not Path('images').exists()
     code, out, err = command('download', 'nothing', 'black bear', '--dry-run')
-    assert code == 1 and out == 'nothing: 0\nblack bear: 12 (of the first 12: 12 by)\n' and 'from Wikimedia Commons' in err
+    assert code == 1 and out == 'nothing: 0\nblack bear: 12 (12 by; by their structured data, of 12 in all)\n' and 'from Wikimedia Commons' in err
     code, out, err = command('download', 'teddy', 'grizzly', '--source', 'inaturalist', '--dry-run')
     assert code == 1 and out.startswith('teddy: iNaturalist has no living thing named teddy; it has') and out.endswith('grizzly: 12 (12 by)\n')
     server.api_faults = ['gone']

@@ -3,7 +3,7 @@ import unicodedata
 
 import pytest
 
-from bearclf.labels import as_label, label_name, read_labels_csv
+from bearclf.labels import as_label, label_name, read_corrections, read_labels_csv
 from bearclf.pictures import DataError
 
 def test_label_names():
@@ -24,6 +24,10 @@ def test_a_table_from_another_system(tmp_path, form, slash):
 def test_no_line_leads_out_of_the_set(tmp_path, name):
     (tmp_path/'labels.csv').write_text(f'file,labels\n{name},a\n')
     with pytest.raises(DataError, match='not a file below'): read_labels_csv(tmp_path)
+
+def test_a_table_that_is_not_there(tmp_path):
+    with pytest.raises(DataError) as e: read_corrections(tmp_path/'none.csv')
+    assert str(e.value) == f'{tmp_path}/none.csv can not be read (No such file or directory).'
 
 def test_other_is_other_however_it_is_written():
     assert {as_label(n) for n in ('other', 'Other', ' OTHER ')} == {'other'}

@@ -1,11 +1,12 @@
 "Into the photo library: sidecars, sorted folders, the page to look at, as the command makes them."
-import html, os, re, shutil, subprocess, sys
+import html, multiprocessing, os, random, re, shutil, signal, subprocess, sys, time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bearclf.drawn import sample_images
+from bearclf import library
+from bearclf.drawn import draw, sample_images
 from bearclf.inference import Classifier
 from bearclf.library import Report, add_sidecar, sort_picture
 from bearclf.pictures import DataError
@@ -79,6 +80,46 @@ def test_sidecars_after_a_table_of_before(pictures, tmp_path):
     said = bearclf('predict', pictures, '--csv', tmp_path/'bears.csv', '--threshold', 'teddys=0.01', '--xmp')
     assert 'not looked at again' in said.stderr and len([*pictures.rglob('*.xmp')]) > 3
 
+def _killed_in_the_middle(work):
+    "`work` in a process that SIGKILL ends when half of a file is written."
+    def child():
+        def half(self, content):
+            with open(self, 'wb') as f: f.write(content[:len(content)//2])
+            os.kill(os.getpid(), signal.SIGKILL)
+        Path.write_bytes = half
+        shutil.copy2 = lambda file, to: half(Path(to), Path(file).read_bytes())
+        work()
+    p = multiprocessing.get_context('fork').Process(target=child)
+    p.start()
+    p.join()
+    assert p.exitcode == -signal.SIGKILL
+
+@pytest.mark.skipif(not hasattr(signal, 'SIGKILL'), reason='no SIGKILL here')
+@pytest.mark.parametrize('what', ['sidecar', 'sorted', 'page'])
+def test_what_a_killed_run_left_is_taken_away(tmp_path, monkeypatch, what):
+    photo, dest = tmp_path/'Photos'/'a.jpg', tmp_path/'Bears'
+    (photo.parent).mkdir()
+    draw(['grizzly'], random.Random(1)).save(photo)
+    row = dict(file=str(photo), error=None, labels=['grizzly'], probs={'grizzly': .9})
+    def work():
+        library._tidy.cache_clear() # as in another run
+        if what == 'sidecar': add_sidecar(photo, ['grizzly'])
+        else: sort_picture(row, dest)
+    _killed_in_the_middle(work)
+    folder = photo.parent if what == 'sidecar' else dest/'grizzly'
+    [part] = folder.glob('.*.part')
+    if what == 'page':
+        def work():
+            library._tidy.cache_clear()
+            Report(folder/'page.html', Classifier().card).write()
+    work()
+    assert part.exists() # it may be of one who is at work still
+    now = time.time
+    monkeypatch.setattr(time, 'time', lambda: now() + 61)
+    (folder/'.mine.part').touch()
+    work()
+    assert [*folder.glob('.*')] == [folder/'.mine.part'] and len([*folder.iterdir()]) == (3 if what == 'sidecar' else 2)
+
 def test_without_the_package_it_is_a_sentence(pictures, tmp_path):
     for name, args in dict(exiv2=['--xmp'], pyarrow=['--parquet', tmp_path/'bears.parquet']).items():
         (tmp_path/name).mkdir()
@@ -108,6 +149,22 @@ def test_sorted_by_label(pictures, tmp_path, how):
     again = contents(dest)
     bearclf(*args)
     assert contents(dest) == again # a second run changes nothing
+
+def test_a_dry_run_tells_all_and_spoils_no_table(pictures, tmp_path):
+    dest = tmp_path/'sorted'
+    (pictures/'grizzly'/'notes.jpg').unlink()
+    said = bearclf('predict', pictures, '--sort', dest, '--dry-run', '--csv', '-')
+    assert 'would' not in said.stdout and said.stderr.count('would copy') >= len(said.stdout.splitlines()) - 1 > 0
+    bearclf('predict', pictures, '--sort', dest)
+    assert 'would' not in bearclf('predict', pictures, '--sort', dest, '--dry-run').stdout
+    move = 'predict', pictures, '--sort', dest, '--how', 'move'
+    told = bearclf(*move, '--dry-run').stdout # what lies there already takes the place of what is moved
+    assert told.count('would move') == len(contents(dest)) >= len(contents(pictures)) > 0
+    bearclf(*move)
+    assert contents(pictures) == {} and len(contents(dest)) == told.count('would move')
+    for option in (['--how', 'move'], ['--dry-run']):
+        said = bearclf('predict', dest, *option)
+        assert said.returncode == 2 and 'give it too' in said.stderr and said.stdout == ''
 
 def test_sorting_within_the_folder_finds_itself_no_work(pictures):
     for _ in range(2): bearclf('predict', pictures, '--sort', pictures/'sorted')

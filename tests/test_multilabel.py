@@ -1,15 +1,15 @@
 "The learner: copies, rare labels, weights out of reach."
-import shutil, subprocess, sys
+import json, shutil, subprocess, sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from bearclf import multilabel
+from bearclf import multilabel, train
 from bearclf.data import Labelled, read_labels
 from bearclf.pictures import DataError, picture_files
 
 def test_copies_never_lie_on_both_sides(drawn, tmp_path):
-    from PIL import Image
     root = tmp_path/'copies'
     shutil.copytree(drawn/'teddys', root/'teddys')
     shutil.copytree(drawn/'grizzly', root/'grizzly')
@@ -20,9 +20,26 @@ def test_copies_never_lie_on_both_sides(drawn, tmp_path):
         sides = [{f.stem.removesuffix('_copy') for f in ds.items} for ds in (dls.train_ds, dls.valid_ds)]
         assert not sides[0] & sides[1] and all(sides)
 
+def test_one_observation_never_lies_on_both_sides(drawn, tmp_path):
+    root = tmp_path/'images'
+    for kind in ('teddys', 'grizzly'): shutil.copytree(drawn/kind, root/kind)
+    files = picture_files(root)
+    page = {f: f'https://www.inaturalist.org/observations/{i//2}' for i, f in enumerate(files)} # of two each
+    lines = [dict(file=f.relative_to(root).as_posix(), source='inaturalist', id=f.stem, page=page[f]) for f in files]
+    (root/'manifest.jsonl').write_text(''.join(json.dumps(line) + '\n' for line in lines))
+    copy = files[0].with_name('copy.jpg')  # of one of them, unknown to the manifest: a twin of both
+    Image.open(files[0]).convert('RGB').resize((260, 260)).save(copy)
+    page[copy] = page[files[0]]
+    (tmp_path/'set').mkdir()
+    for kind in ('teddys', 'grizzly'): (tmp_path/'set'/kind).symlink_to(root/kind)
+    for folder in (root, tmp_path/'set'): # a set may link to what was downloaded
+        pictures = read_labels(folder)
+        def pages(part): return {page[pictures[i].file.resolve()] for i in part}
+        for seed in range(10):
+            for rest, valid in (multilabel.hold_aside(pictures, seed=seed), *train.folds_of(pictures, 3, seed)): assert not pages(rest) & pages(valid)
+
 def test_a_label_that_would_be_held_aside_whole_is_trained_on(drawn):
     "Its near-duplicates go with it, whatever the seed."
-    from PIL import Image
     bear = picture_files(drawn/'grizzly')[0]
     copies = [bear.with_name(f'again {i}.jpg') for i in range(3)]
     for i, f in enumerate(copies): Image.open(bear).convert('RGB').resize((200+20*i,)*2).save(f)

@@ -7,6 +7,7 @@ import pytest
 from tornado.websocket import websocket_connect
 
 from bearclf.drawn import draw
+from bearclf.inference import MODEL
 from bearclf.server import _settings
 from helpers import App, encoded, eventually
 
@@ -52,6 +53,49 @@ def test_more_than_there_are_places_for(app):
     kernel = re.search('"kernelId": "([^"]*)"', text)[1]
     assert status == 200
     eventually(lambda: get(app, f'api/kernels/{kernel}')[0] == 404) # by then the next one has begun: no test takes that for its own
+
+HELD = '''import asyncio, os, sys, bearclf.server as s
+s.os.cpu_count, write = lambda: 1, s._Visit._write_all
+async def held(self):
+    while not os.path.exists({gate!r}): await asyncio.sleep(.02)
+    await write(self)
+s._Visit._write_all = held
+from bearclf.cli import main
+sys.exit(main(sys.argv[1:]))'''
+
+def test_who_leaves_the_queue_gives_up_his_place(tmp_path):
+    app = App('--visitors', 2, command=(sys.executable, '-c', HELD.format(gate=str(tmp_path/'gate'))))
+    def visit():
+        s = socket.create_connection(('localhost', app.port))
+        s.sendall(b'GET / HTTP/1.1\r\nHost: localhost\r\n\r\n')
+        s.settimeout(300)
+        return s, s.recv(2**16)
+    lines, first = zip(visit(), visit()) # one whose page is being made, one who waits for his turn
+    assert all(b' 200 ' in words.splitlines()[0] for words in first)
+    assert get(app)[0] == 503
+    lines[1].close()
+    def let_in():
+        s, words = visit()
+        if b' 200 ' in words.splitlines()[0]: return s
+        s.close()
+    eventually(let_in)
+    (tmp_path/'gate').touch()
+    def rest(): # of the first one's page
+        nonlocal text
+        text += lines[0].recv(2**16)
+        return b'bc-app' in text
+    text = b''
+    eventually(rest)
+    code, said, _ = app.stop()
+    assert code == 0 and said == ''
+
+def test_a_model_of_your_own_is_not_sent_to_our_page():
+    app = App('--visitors', 1, '--model', MODEL) # by its name
+    status, _, text = get(app)
+    assert status == 200
+    status, _, text = get(app)
+    assert status == 503 and 'tries again by itself' in text and 'github.io' not in text and '$elsewhere' not in text
+    app.stop()
 
 def test_pages_elsewhere_start_nothing(app):
     empty(app)

@@ -1,13 +1,13 @@
 "Photo services, against a server that speaks their protocols."
-import csv, gzip, re, time, types
+import csv, gzip, multiprocessing, re, time, types
 
 import pytest, requests
 from flickrapi import FlickrAPI
 
 from bearclf import network, sources
-from bearclf.download import download
+from bearclf.download import _Ledger, download
 from bearclf.manifest import write_credits
-from bearclf.pictures import DataError, PictureError
+from bearclf.pictures import DataError, PictureError, picture_files
 from bearclf.sources import Flickr, INaturalist, INaturalistOpenData, Openverse, Wikimedia
 from server import BASES, CODES, hasty, is_whole, net, rows, service
 
@@ -175,7 +175,7 @@ def test_flickr_goes_on_by_years_where_a_search_is_cut_off(server):
     assert len([*source.search('grizzly', 4000)]) == 4000 and source.note == ''  # as many as were wanted
 
 MIXED = {Flickr: ['4', '4', '5', '9', '0'], Openverse: [(l, '2.0', '') for l in ('by', 'by', 'by-sa', 'cc0', 'pdm')],
-         Wikimedia: [(f'CC {l} 4.0', '') for l in ('BY', 'BY', 'BY-SA')] + [('CC0', ''), ('GFDL', '')]}
+         Wikimedia: [(f'CC {l} 4.0', '') for l in ('BY', 'BY', 'BY-SA')] + [('CC0', ''), ('Public domain', '')]}
 
 @pytest.mark.parametrize('kind', BASES)
 def test_how_many_there_are_by_licence(server, kind):
@@ -184,14 +184,17 @@ def test_how_many_there_are_by_licence(server, kind):
     if kind is INaturalist: server.photos = dict(zip(ids, [['cc-by'], ['cc-by'], ['cc-by-sa'], ['cc0'], ['cc-by-nc']]*40))
     else: server.licences = dict(zip(ids, MIXED[kind]*40))
     count = lambda licence: service(server, kind, licence=licence).count('grizzly')
-    last = {Flickr: {}, Openverse: {'pdm': 40}, INaturalist: {'by-nc': 40}, Wikimedia: {}}[kind]
-    if kind is Wikimedia: # which does not count by licence
-        assert str(count('cc')) == '200 (of the first 50: 20 by, 10 by-sa, 10 cc0, 10 GFDL)' and count('by').total == 200
-    else:
-        assert count('cc').licences == {'by': 80, 'by-sa': 40, 'cc0': 40} | last and count('cc').total == 160 + sum(last.values())
-        assert count(['by', 'cc0']).licences == {'by': 80, 'cc0': 40} and count('by').total == 80
-        everything = count('any')
-        assert everything.total == 200 and everything.licences == {'by': 80, 'by-sa': 40, 'cc0': 40} | last
+    last = {Flickr: {}, Openverse: {'pdm': 40}, INaturalist: {'by-nc': 40}, Wikimedia: {'pdm': 40}}[kind]
+    assert count('cc').licences == {'by': 80, 'by-sa': 40, 'cc0': 40} | last and count('cc').total == 160 + sum(last.values())
+    assert count(['by', 'cc0']).licences == {'by': 80, 'cc0': 40} and count('by').total == 80
+    everything = count('any')
+    assert everything.total == 200 and everything.licences == {'by': 80, 'by-sa': 40, 'cc0': 40} | last
+    how = '; by their structured data, of 200 in all' if kind is Wikimedia else ''
+    assert str(count('by')) == f'80 (80 by{how})'
+    if kind is Wikimedia:
+        server.licences |= dict.fromkeys(ids[:10], ('GFDL', ''))
+        assert str(count('cc0')) == '38 (38 cc0; by their structured data, of 200 in all)' and count('cc').total == 190 and count('any').total == 200
+        assert count('by-nc').total == 0 and str(count('by-nc')) == '0 (by their structured data, of 200 in all)'
     nothing = service(server, kind).count('nothing')
     assert nothing.total == 0 and str(nothing) == '0' and not server.asked
 
@@ -360,9 +363,40 @@ def test_no_more_than_it_gives_in_an_hour(server, tmp_path):
     assert 60_000 <= came <= 60_000 + 2*network.AT_ONCE*one and len(is_whole(tmp_path/'images')) == len(rows(tmp_path/'images')) < 90
     asked = sum(server.asked.values())
     assert download('grizzly', n=90, source=source, dest=tmp_path/'images', check=False).trouble and sum(server.asked.values()) == asked  # in a new process
-    source.limits = (60_000, -5, 'an hour'),                                                 # as if it were later
+    source.limits = (60_000, -120, 'an hour'),                                                # as if it were later
     assert download('grizzly', n=90, source=source, dest=tmp_path/'images', check=False).words[0].kept == 90
     assert max(server.asked.values()) == 1
+
+def test_what_an_hour_gives_is_for_all_sets_of_a_user(server, tmp_path, monkeypatch):
+    server.n, source = 100, service(server, INaturalist)
+    source.limits = (60_000, 3600, 'an hour'),
+    def fetch(dest): return download('grizzly', n=90, source=source, dest=tmp_path/dest, check=False)
+    assert 'an hour' in fetch('one').trouble
+    asked = sum(server.asked.values())
+    assert 'an hour' in fetch('two').trouble and not picture_files(tmp_path/'two') and sum(server.asked.values()) == asked
+    monkeypatch.setenv('XDG_STATE_HOME', '/proc/none') # a home that can't be written to
+    three = fetch('three')
+    assert 'an hour' in three.trouble and picture_files(tmp_path/'three') and 'counted for this download alone' in str(three)
+    monkeypatch.delenv('XDG_STATE_HOME')
+    monkeypatch.setenv('HOME', '~')
+    assert picture_files(fetch('four').path) and not [*tmp_path.rglob('received.json*')]
+    assert 'alone' not in str(download('grizzly', n=2, source=service(server), dest=tmp_path/'five', check=False)) # nothing to count
+
+def _count_up(n):
+    ledger = _Ledger(INaturalist())
+    for _ in range(n): ledger.add(7)
+    assert not ledger.trouble
+
+def test_two_downloads_count_at_once(tmp_path):
+    context = multiprocessing.get_context('fork')
+    both = [context.Process(target=_count_up, args=(200,)) for _ in range(2)]
+    for p in both: p.start()
+    for p in both: p.join()
+    ledger = _Ledger(INaturalist())
+    ledger.limits = (2*200*7, 3600, 'an hour'),
+    with pytest.raises(sources.SourceError, match='an hour'): ledger.check()
+    ledger.limits = (2*200*7 + 1, 3600, 'an hour'),
+    ledger.check()
 
 @pytest.fixture
 def tables(server, tmp_path):
