@@ -126,6 +126,7 @@ def test_no_page_is_empty_without_a_word():
 
 LOST = '''
 import os, signal, sys, weakref
+from tornado.ioloop import IOLoop
 from bearclf import server
 from bearclf.cli import main
 class Task: pass
@@ -133,7 +134,7 @@ def begin(self, begun=server._Server.launch_browser):
     begun(self)
     tasks = [Task()]
     self.told = weakref.ref(tasks[0], lambda _: os.kill(os.getpid(), signal.SIGINT))
-    self.ioloop.add_callback(tasks.clear)
+    IOLoop.current().add_callback(tasks.clear)
 server._Server.launch_browser = begin
 sys.exit(main(sys.argv[1:]))'''
 
