@@ -588,7 +588,7 @@ def _exit_code(args):
         print(f'bearclf: {e}', file=sys.stderr)
         return 2
     except KeyboardInterrupt as e:
-        print(f'bearclf: {e or "stopped"}.', file=sys.stderr)
+        print(f'bearclf: {str(e) or "stopped"}.', file=sys.stderr)
         return 143 if isinstance(e, _Terminated) else 130
     except BrokenPipeError: return 141 # the reader of our output, such as `head`, has seen enough
     except OSError as e:

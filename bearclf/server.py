@@ -6,7 +6,7 @@
 __all__ = ['room_for', 'serve']
 
 # %% ../nbs/32_server.ipynb #4e7d9ee8
-import asyncio, logging, os, socket, subprocess, tempfile, time, webbrowser
+import asyncio, logging, os, signal, socket, subprocess, tempfile, time, webbrowser
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from string import Template
@@ -149,8 +149,8 @@ class _Kernels(AsyncMappingKernelManager):
                 with suppress(Exception): await self.shutdown_kernel(k, now=True)
 
     async def shutdown_all(self, now=True):
-        for kernel_id in self.list_kernel_ids():
-            with suppress(Exception): await self.shutdown_kernel(kernel_id, now=True)
+        ends = [self.shutdown_kernel(kernel_id, now=True) for kernel_id in self.list_kernel_ids()]
+        await asyncio.gather(*ends, return_exceptions=True)
 
 # %% ../nbs/32_server.ipynb #c30e2ac7
 _START_SECONDS = 60 # for a page to be made
@@ -280,6 +280,17 @@ class _Listener(HTTPServer):
         if len(self._connections) >= self.most: stream.close()
         else: super().handle_stream(stream, address)
 
+# %% ../nbs/32_server.ipynb #b860abfe
+@contextmanager
+def _ended_by_signals(loop):
+    "Ctrl-C and SIGTERM end `loop` between two of its steps."
+    signals = (signal.SIGINT, signal.SIGTERM) if os.name == 'posix' else () # Windows has KeyboardInterrupt alone
+    for s in signals: loop.add_signal_handler(s, loop.stop)
+    try: yield
+    except KeyboardInterrupt: pass
+    finally:
+        for s in signals: loop.remove_signal_handler(s)
+
 # %% ../nbs/32_server.ipynb #9a537e28
 _ASKED = ('/api/kernels/', '/voila/api/shutdown/') # what the page asks for, besides itself
 
@@ -299,18 +310,19 @@ class _Server(Voila):
         return [*(h for h in others if h[0].startswith(_ASKED)), (pattern, _Visit, dict(kwargs, door=door))]
 
     def listen(self):
-        logging.getLogger('tornado').setLevel(logging.CRITICAL) # a stranger must not fill the disk with our complaints
+        for k in ('tornado', 'asyncio'): # a stranger must not fill the disk with our complaints
+            logging.getLogger(k).setLevel(logging.CRITICAL)
         guard = _Guard(self.app, _in_url(self.ip) in _LOCAL)
         server = _Listener(guard, most=_most_files()//4, max_body_size=2**16, max_buffer_size=2**22,
                            body_timeout=30, idle_connection_timeout=60)
         server.listen(self.port, self.ip)
         async def end_lost(): await self.kernel_manager.end_lost(time.monotonic())
         PeriodicCallback(end_lost, 5000).start()
-        self.launch_browser()
         self.ioloop = IOLoop.current()
-        try: self.ioloop.start()
-        except KeyboardInterrupt: pass
-        finally: self.stop()
+        with _ended_by_signals(self.ioloop.asyncio_loop):
+            self.launch_browser()
+            self.ioloop.start()
+        self.stop()
 
     def launch_browser(self): # called once the port is ours
         name = 'localhost' if self.ip in ('0.0.0.0', '::') else _in_url(self.ip)

@@ -106,9 +106,12 @@ def keep_screenshots(request, pages):
     folder.mkdir(exist_ok=True)
     for i, page in enumerate(pages): page.screenshot(path=folder/f'{request.node.name}-{i}.png')
 
+PATIENCE = 300 # seconds for what is sure to come, however slow the machine is
+PAGE_PATIENCE = 120_000 # milliseconds for what a page is to show: less, since where a page is broken many tests wait
+
 def eventually(true):
-    "Wait until `true()`, however slow the machine is."
-    deadline = time.time() + 300
+    "Wait until `true()`."
+    deadline = time.time() + PATIENCE
     while not true():
         assert time.time() < deadline
         time.sleep(.05)
@@ -116,6 +119,17 @@ def eventually(true):
 def moved(thresholds, steps):
     "Thresholds as the pages' slider moves them: each by the same step in log-odds; one of exactly 0 or 1 stays."
     return {k: 1/(1 + math.exp(-steps)*(1 - t)/t) if steps and 0 < t < 1 else t for k, t in thresholds.items()}
+
+def ended(process):
+    """What a process has printed, once it has ended. Where it doesn't end the test fails, and says where all its threads
+    stand if the process has PYTHONFAULTHANDLER in its environment, and which processes it has."""
+    try: return ''.join(process.communicate(timeout=PATIENCE))
+    except subprocess.TimeoutExpired: pass
+    process.send_signal(signal.SIGABRT)
+    alive = [p for p in psutil.Process(process.pid).children(recursive=True)]
+    lines = [f'{p.pid} {p.status()} {" ".join(p.cmdline())[:150]}' for p in alive]
+    for p in alive: p.kill()
+    raise AssertionError('\n'.join(['It did not end.', *process.communicate(), *lines]))
 
 COMMAND = str(Path(sys.executable).with_name('bearclf'))
 
@@ -132,7 +146,7 @@ class App:
         def first():
             signal.signal(signal.SIGINT, signal.default_int_handler)
             begin()
-        self.process = subprocess.Popen([*command, 'app', '--no-browser', '--port', str(self.port), *map(str, args)], env=os.environ | env, text=True,
+        self.process = subprocess.Popen([*command, 'app', '--no-browser', '--port', str(self.port), *map(str, args)], env=os.environ | dict(PYTHONFAULTHANDLER='1') | env, text=True,
                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=first)
         self.first = self.process.stdout.readline()
         self.url = f'http://localhost:{self.port}/'
@@ -147,9 +161,9 @@ class App:
         "Ctrl-C; gives the exit code, what was printed since, and the processes that are left."
         all_ = psutil.Process(self.process.pid).children(recursive=True)
         self.process.send_signal(signal.SIGINT)
-        out, err = self.process.communicate(timeout=30)
-        _, left = psutil.wait_procs(all_, timeout=10)
-        return self.process.returncode, out + err, left
+        said = ended(self.process)
+        _, left = psutil.wait_procs(all_, timeout=PATIENCE)
+        return self.process.returncode, said, left
 
 # drop or paste files and texts onto a page
 DROP = '''([files, texts, event]) => {

@@ -1,5 +1,5 @@
 "Cleaning a set: no kill loses a file or a line of labels.csv, undo undoes, and the page in a real browser."
-import io, os, random, re, shutil, socket, subprocess, sys, tempfile, time, urllib.error, urllib.request
+import io, os, random, re, shutil, socket, subprocess, sys, tempfile
 from pathlib import Path
 
 import nbformat, pytest
@@ -10,7 +10,7 @@ from bearclf.clean import Cleaner
 from bearclf.data import read_labels
 from bearclf.manifest import follow_moves, read_manifest
 from bearclf.pictures import DataError, picture_files
-from helpers import CHROMIUM, FLAGS, HOSTILE, beside, contents, in_copies_of, kill_at, nothing_lost, tree
+from helpers import CHROMIUM, FLAGS, HOSTILE, PAGE_PATIENCE, PATIENCE, beside, contents, eventually, in_copies_of, kill_at, nothing_lost, tree
 from tiny_model import tiny_model
 
 # ---- the manifest
@@ -179,17 +179,14 @@ def served(root):
     with open(folder/'log', 'w') as log:
         server = subprocess.Popen([sys.executable, '-m', 'voila', folder/'page.ipynb', '--no-browser', f'--port={port}', '--Voila.ip=127.0.0.1'], stdout=log, stderr=log)
     try:
-        for _ in range(240):
-            try: urllib.request.urlopen(f'http://127.0.0.1:{port}/voila/static/voila.js', timeout=5).close()
-            except urllib.error.HTTPError: break
-            except OSError: time.sleep(.25)
-            else: break
+        def answers():
             assert server.poll() is None, (folder/'log').read_text()
-        else: raise AssertionError((folder/'log').read_text())
+            with socket.socket() as s: return s.connect_ex(('127.0.0.1', port)) == 0
+        eventually(answers)
         yield f'http://127.0.0.1:{port}/'
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(PATIENCE)
 
 @pytest.fixture
 def browser(request):
@@ -203,7 +200,7 @@ def browser(request):
         page.errors = []
         page.on('console', lambda m: page.errors.append(m.text) if m.type == 'error' else None)
         page.on('pageerror', lambda e: page.errors.append(str(e)))
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(PAGE_PATIENCE)
         try:
             yield page
             assert page.errors == []

@@ -8,8 +8,7 @@ from bearclf.cli import main
 from bearclf.data import read_labels
 from bearclf.drawn import sample_images
 from bearclf.inference import Classifier
-
-COMMAND = str(Path(sys.executable).with_name('bearclf'))
+from helpers import COMMAND, PATIENCE
 
 def bearclf(*args, **kwargs):
     return subprocess.run([COMMAND, *map(str, args)], capture_output=True, text=True, **kwargs)
@@ -142,11 +141,16 @@ def test_ctrl_c_leaves_the_best_model_so_far(drawn, tmp_path):
     for line in p.stderr:
         if 'epoch 2' in line: break
     p.send_signal(signal.SIGINT)
-    out, err = p.communicate(timeout=300)
+    out, err = p.communicate(timeout=PATIENCE)
     assert p.returncode == 130 and 'Traceback' not in err, err
     assert 'best' in err and 'exact match' in out
     card = Classifier(tmp_path/'mine.onnx').card
     assert card.stopped_early and card.scores
+
+def test_ctrl_c_is_a_sentence(monkeypatch, capsys):
+    def stop(*args): raise KeyboardInterrupt
+    monkeypatch.setattr('bearclf.inference.Classifier', stop)
+    assert main(['info']) == 130 and capsys.readouterr().err == 'bearclf: stopped.\n'
 
 def test_runs_as_a_module():
     said = subprocess.run([sys.executable, '-m', 'bearclf', '--version'], capture_output=True, text=True, check=True).stdout

@@ -10,6 +10,7 @@ from bearclf.download import download
 from bearclf.manifest import Manifest, follow_moves
 from bearclf.pictures import DataError, picture_files
 from bearclf.sources import Openverse, Wikimedia
+from helpers import PATIENCE
 from server import BASES, Server, is_whole, net, picture, rows, service
 
 def test_the_suffix_is_that_of_the_content(server, tmp_path):
@@ -438,7 +439,7 @@ def test_ctrl_c_leaves_what_is_there(tmp_path):
                              preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))  # ignored in a shell's background
         while sum(server.sent.values()) < 10 and p.poll() is None: time.sleep(.01)
         p.send_signal(signal.SIGINT)
-        out, err = p.communicate(timeout=30)
+        out, err = p.communicate(timeout=PATIENCE)
         assert p.returncode == 130 and 'Traceback' not in err and 'same command' in err and out == ''
         files = picture_files(tmp_path/'images') # one that was just handed to a thread may lack its line; it gets it below
         assert 10 <= len(files) < 100 and len(rows(tmp_path/'images')) >= len(files) - 1

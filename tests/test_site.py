@@ -16,12 +16,12 @@ from bearclf.inference import Classifier
 from bearclf.page import SURENESS, examples
 from bearclf.pictures import BearclfError, CutShort, DECODE_SIDE, MAX_PIXELS, PictureError, open_picture, spoken
 from bearclf.site import MAX_BYTES, build_site, packages, site
-from helpers import CHROMIUM, DROP, FLAGS, encoded, keep_screenshots, moved
+from helpers import CHROMIUM, DROP, FLAGS, PAGE_PATIENCE, encoded, keep_screenshots, moved
 from tiny_model import LABELS, card, tiny_model
 
 RUNTIME = os.environ.get('BEARCLF_RUNTIME')
 
-expect.set_options(timeout=60_000) # where all is well nothing waits; a busy machine is no defect of the page
+expect.set_options(timeout=PAGE_PATIENCE) # where all is well nothing waits; a busy machine is no defect of the page
 
 def heic(im):
     f = io.BytesIO()
@@ -98,7 +98,7 @@ def visit(browser, server, request):
             if not r.url.startswith((url, 'blob:' + server.origin, 'data:,')) or r.method != 'GET' or r.post_data: complaints.append(f'{r.method} {r.url}')
         context.on('request', check) # of the page, its worker and its service worker
         page = context.new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(PAGE_PATIENCE)
         page.on('console', lambda m: m.type != 'error' or complaints.append(m.text))
         page.on('pageerror', lambda e: complaints.append(str(e)))
         page.goto(url)
