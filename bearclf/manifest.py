@@ -326,15 +326,17 @@ def _last_moves(moves):
     return last
 
 # %% ../nbs/12_manifest.ipynb #d4b94424
-def _leftovers(path, lines):
-    "Pairs (file, photograph beside it) that differ in the suffix only, and the file is no photograph of its own."
+def _leftovers(path, lines, listed=()):
+    """Pairs (file, photograph beside it) that differ in the suffix only, and the file is no photograph of its own: by
+    its line, or as one of those `listed`."""
     last = {(o['source'], o['id']): o for o in lines if {'source', 'id'} <= o.keys()}
-    at = follow_moves(lines)
-    held = {path/name for name, row in at.items() if row is last.get((row.get('source'), row.get('id')))}
+    at = {path/name: row for name, row in follow_moves(lines).items()}
+    held = {f for f, row in at.items() if row is last.get((row.get('source'), row.get('id')))}
+    own = held | {*listed} - at.keys()
     same = defaultdict(list)
     for f in picture_files(path) if held else (): same[f.with_suffix('')].append(f)
     for files in same.values():
-        if of := next((f for f in files if f in held), None): yield from ((f, of) for f in files if f not in held)
+        if of := next((f for f in files if f in held), None): yield from ((f, of) for f in files if f not in own)
 
 # %% ../nbs/12_manifest.ipynb #cef4acc8
 def settle(
@@ -357,7 +359,8 @@ def settle(
             del last[old]
     gone = [f for d in (path, aside) for f in read_labels_csv(d, missing_ok=True) if f in last and not f.is_file()]
     rows_follow(path, [(f, *last[f]) for f in gone if ours(last[f][0]) and last[f][0].is_file()])
-    left, moved = [(f, of) for f, of in _leftovers(path, lines) if not is_linked_to(path, f)], []
+    listed, moved = read_labels_csv(path, missing_ok=True), []
+    left = [(f, of) for f, of in _leftovers(path, lines, listed) if not is_linked_to(path, f)]
     rows_follow(path, [(f, of, None) for f, of in left])
     for f, of in left:
         why, to = f'a killed download left it beside {of.name}', aside/f.relative_to(path)
