@@ -1,11 +1,10 @@
 "Folds, and trainings that are stopped or hardly possible."
 import shutil
-from functools import partial
 
 import pytest
 from PIL import Image
 
-from bearclf import features, multilabel, train
+from bearclf import features, train
 from bearclf.data import Labelled, read_labels
 from bearclf.inference import Classifier
 from bearclf.drawn import sample_images
@@ -13,13 +12,6 @@ from bearclf.pictures import DataError, picture_files
 
 @pytest.fixture(scope='module')
 def drawn(tmp_path_factory): return sample_images(tmp_path_factory.mktemp('train')/'drawn', n=6)
-
-@pytest.fixture
-def small(monkeypatch):
-    "`train` with the smallest backbone there is, which comes without weights: what is tested here is not what it sees."
-    learner = multilabel.vision_learner
-    monkeypatch.setattr(multilabel, 'vision_learner', lambda *args, pretrained, **kwargs: learner(*args, pretrained=False, **kwargs))
-    return partial(train.train, arch='test_efficientnet')
 
 def test_folds_share_no_picture_and_no_copy(drawn, tmp_path):
     root = tmp_path/'copies'
@@ -43,7 +35,7 @@ def test_stopped_in_the_second_fold(small, drawn, tmp_path, monkeypatch, capsys)
         epochs.append(self.epoch)
         if len(epochs) == 3: raise KeyboardInterrupt # two a fold
     monkeypatch.setattr(features.EpochLines, 'after_epoch', stop)
-    scores = small(drawn, tmp_path/'stopped.onnx', epochs=2, folds=2)
+    scores = train.train(drawn, tmp_path/'stopped.onnx', epochs=2, folds=2, arch=small)
     assert 'Stopped' in capsys.readouterr().out and Classifier(tmp_path/'stopped.onnx').card.stopped_early
     assert 0 < scores.n['all', 'exact match'] < len(read_labels(drawn)) and [f.name for f in tmp_path.iterdir()] == ['stopped.onnx']
 
@@ -52,7 +44,7 @@ def test_the_least_that_can_be_trained_on(small, drawn, tmp_path):
     for kind, n in (('teddys', 3), ('grizzly', 2)):
         (root/kind).mkdir(parents=True)
         for f in picture_files(drawn/kind)[:n]: shutil.copy(f, root/kind)
-    scores = small(root, tmp_path/'least.onnx', epochs=1)
+    scores = train.train(root, tmp_path/'least.onnx', epochs=1, arch=small)
     assert scores.n['all', 'exact match'] == 1 and Classifier(tmp_path/'least.onnx').labels == ['grizzly', 'teddys']
     next((root/'teddys').iterdir()).unlink()
     with pytest.raises(DataError, match='at least 5'): train.train(root, tmp_path/'fewer.onnx')
@@ -65,12 +57,12 @@ def test_a_set_of_long_pictures_only(small, drawn, tmp_path, single):
             (tmp_path/'long'/p.labels[0]).mkdir(parents=True, exist_ok=True)
             im = Image.open(p.file).convert('RGB')
             im.resize((2*im.height, im.height)).save(tmp_path/'long'/p.labels[0]/f'{p.file.stem}.jpg')
-    small(tmp_path/'long', tmp_path/'long.onnx', epochs=1, single=single)
+    train.train(tmp_path/'long', tmp_path/'long.onnx', epochs=1, single=single, arch=small)
     assert Classifier(tmp_path/'long.onnx').card.check['pictures'] > 0
 
 
 def test_few_pictures_get_no_bound_and_are_told(small, drawn, tmp_path, capsys):
-    scores = small(drawn, tmp_path/'few.onnx', epochs=1)
+    scores = train.train(drawn, tmp_path/'few.onnx', epochs=1, arch=small)
     assert list(Classifier(tmp_path/'few.onnx').card.threshold_sets) == ['highest F1']
     assert 'other has only' in capsys.readouterr().out
     assert (scores.dropna().low < scores.dropna().high).all()
