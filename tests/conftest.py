@@ -9,7 +9,7 @@ from bearclf.pictures import picture_files
 from helpers import ODD, photo
 from server import Server
 
-FIRST = ('test_train', 'test_cluster', 'test_app', 'test_site', 'test_export') # long files, which must not be what one worker is left with
+FIRST = ('test_train', 'test_cluster', 'test_app', 'test_site', 'test_export', 'test_cli', 'test_install') # long files, which must not be what one worker is left with
 
 def pytest_collection_modifyitems(items): items.sort(key=lambda item: item.path.stem not in FIRST)
 
@@ -20,6 +20,14 @@ def drawn(tmp_path_factory): return drawings.sample_images(tmp_path_factory.mkte
 def state(tmp_path_factory, monkeypatch):
     "A place for what bearclf counts for its user, that is not yours."
     monkeypatch.setenv('XDG_STATE_HOME', str(tmp_path_factory.mktemp('state')))
+
+@pytest.fixture
+def small(monkeypatch):
+    "The smallest backbone there is, which comes without weights, for trainings whose subject is not what it sees."
+    from bearclf import multilabel
+    learner = multilabel.vision_learner
+    monkeypatch.setattr(multilabel, 'vision_learner', lambda *args, pretrained, **kwargs: learner(*args, pretrained=False, **kwargs))
+    return 'test_efficientnet'
 
 @pytest.fixture
 def folder(tmp_path):

@@ -129,9 +129,9 @@ def test_train_and_use(drawn, tmp_path):
     assert r.returncode == 0, r.stderr
     assert 'exact match' in r.stdout and used(drawn, tmp_path/'mine.onnx')['multi_label'] is True
 
-def test_train_and_use_a_single_label(drawn, tmp_path, capsys):
+def test_train_and_use_a_single_label(small, drawn, tmp_path, capsys):
     for kind in ('grizzly', 'teddys', 'other'): shutil.copytree(drawn/kind, tmp_path/'single'/kind) # no picture may have two labels
-    assert main(['train', str(tmp_path/'single'), '--epochs', '1', '--out', str(tmp_path/'mine.onnx'), '--single']) == 0
+    assert main(['train', str(tmp_path/'single'), '--epochs', '1', '--out', str(tmp_path/'mine.onnx'), '--single', '--arch', small]) == 0
     assert 'exact match' in capsys.readouterr().out and used(tmp_path/'single', tmp_path/'mine.onnx')['multi_label'] is False
 
 def test_ctrl_c_leaves_the_best_model_so_far(drawn, tmp_path):

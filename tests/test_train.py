@@ -7,7 +7,11 @@ from PIL import Image
 from bearclf import features, train
 from bearclf.data import Labelled, read_labels
 from bearclf.inference import Classifier
+from bearclf.drawn import sample_images
 from bearclf.pictures import DataError, picture_files
+
+@pytest.fixture(scope='module')
+def drawn(tmp_path_factory): return sample_images(tmp_path_factory.mktemp('train')/'drawn', n=6)
 
 def test_folds_share_no_picture_and_no_copy(drawn, tmp_path):
     root = tmp_path/'copies'
@@ -24,41 +28,41 @@ def test_folds_share_no_picture_and_no_copy(drawn, tmp_path):
     few = [Labelled(p.file, ('rare',)) for p in pictures[:1]] + pictures[4:]
     with pytest.raises(DataError, match='rare fall into one'): train.folds_of(few, 3)
 
-def test_stopped_in_the_second_fold(drawn, tmp_path, monkeypatch, capsys):
+def test_stopped_in_the_second_fold(small, drawn, tmp_path, monkeypatch, capsys):
     "The network of that fold becomes the model, scored on what it was not trained on."
     epochs = []
     def stop(self):
         epochs.append(self.epoch)
         if len(epochs) == 3: raise KeyboardInterrupt # two a fold
     monkeypatch.setattr(features.EpochLines, 'after_epoch', stop)
-    scores = train.train(drawn, tmp_path/'stopped.onnx', epochs=2, folds=2)
+    scores = train.train(drawn, tmp_path/'stopped.onnx', epochs=2, folds=2, arch=small)
     assert 'Stopped' in capsys.readouterr().out and Classifier(tmp_path/'stopped.onnx').card.stopped_early
     assert 0 < scores.n['all', 'exact match'] < len(read_labels(drawn)) and [f.name for f in tmp_path.iterdir()] == ['stopped.onnx']
 
-def test_the_least_that_can_be_trained_on(drawn, tmp_path):
+def test_the_least_that_can_be_trained_on(small, drawn, tmp_path):
     root = tmp_path/'least'
     for kind, n in (('teddys', 3), ('grizzly', 2)):
         (root/kind).mkdir(parents=True)
         for f in picture_files(drawn/kind)[:n]: shutil.copy(f, root/kind)
-    scores = train.train(root, tmp_path/'least.onnx', epochs=1)
+    scores = train.train(root, tmp_path/'least.onnx', epochs=1, arch=small)
     assert scores.n['all', 'exact match'] == 1 and Classifier(tmp_path/'least.onnx').labels == ['grizzly', 'teddys']
     next((root/'teddys').iterdir()).unlink()
     with pytest.raises(DataError, match='at least 5'): train.train(root, tmp_path/'fewer.onnx')
 
 
 @pytest.mark.parametrize('single', [False, True])
-def test_a_set_of_long_pictures_only(drawn, tmp_path, single):
+def test_a_set_of_long_pictures_only(small, drawn, tmp_path, single):
     for p in read_labels(drawn):
         if p.labels in (('grizzly',), ('teddys',)):
             (tmp_path/'long'/p.labels[0]).mkdir(parents=True, exist_ok=True)
             im = Image.open(p.file).convert('RGB')
             im.resize((2*im.height, im.height)).save(tmp_path/'long'/p.labels[0]/f'{p.file.stem}.jpg')
-    train.train(tmp_path/'long', tmp_path/'long.onnx', epochs=1, single=single)
+    train.train(tmp_path/'long', tmp_path/'long.onnx', epochs=1, single=single, arch=small)
     assert Classifier(tmp_path/'long.onnx').card.check['pictures'] > 0
 
 
-def test_few_pictures_get_no_bound_and_are_told(drawn, tmp_path, capsys):
-    scores = train.train(drawn, tmp_path/'few.onnx', epochs=1)
+def test_few_pictures_get_no_bound_and_are_told(small, drawn, tmp_path, capsys):
+    scores = train.train(drawn, tmp_path/'few.onnx', epochs=1, arch=small)
     assert list(Classifier(tmp_path/'few.onnx').card.threshold_sets) == ['highest F1']
     assert 'other has only' in capsys.readouterr().out
     assert (scores.dropna().low < scores.dropna().high).all()
