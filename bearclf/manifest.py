@@ -338,6 +338,17 @@ def _leftovers(path, lines, listed=()):
     for files in same.values():
         if of := next((f for f in files if f in held), None): yield from ((f, of) for f in files if f not in own)
 
+# %% ../nbs/12_manifest.ipynb #b969cbf6
+def _set_leftovers_aside(path, lines):
+    "Set `_leftovers` aside, lines of `labels.csv` follow: [(file, photograph beside which it lay, where it is)]."
+    listed, moved = read_labels_csv(path, missing_ok=True), []
+    left = [(f, of) for f, of in _leftovers(path, lines, listed) if not is_linked_to(path, f)]
+    rows_follow(path, [(f, of, None) for f, of in left])
+    for f, of in left:
+        why, to = f'a killed download left it beside {of.name}', aside_of(path)/f.relative_to(path)
+        with suppress(OSError): moved.append((f, of, move_recorded(path, f, to, why, listed_files(path))))
+    return moved
+
 # %% ../nbs/12_manifest.ipynb #cef4acc8
 def settle(
     path:Path # the folder of the set
@@ -359,13 +370,7 @@ def settle(
             del last[old]
     gone = [f for d in (path, aside) for f in read_labels_csv(d, missing_ok=True) if f in last and not f.is_file()]
     rows_follow(path, [(f, *last[f]) for f in gone if ours(last[f][0]) and last[f][0].is_file()])
-    listed, moved = read_labels_csv(path, missing_ok=True), []
-    left = [(f, of) for f, of in _leftovers(path, lines, listed) if not is_linked_to(path, f)]
-    rows_follow(path, [(f, of, None) for f, of in left])
-    for f, of in left:
-        why, to = f'a killed download left it beside {of.name}', aside/f.relative_to(path)
-        with suppress(OSError): moved.append((f, of, move_recorded(path, f, to, why, listed_files(path))))
-    return moved
+    return _set_leftovers_aside(path, lines)
 
 # %% ../nbs/12_manifest.ipynb #e981e16a
 def _deed(licence):
