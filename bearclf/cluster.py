@@ -30,6 +30,7 @@ def _check_address(address):
 def cluster():
     "Ray, connected to a cluster: the one in `RAY_ADDRESS`, or one that runs on this machine. `BearclfError` without."
     os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0') # it would tell its makers of each start
+    os.environ.setdefault('RAY_BACKEND_LOG_LEVEL', 'fatal') # what is an error for us is raised
     try: import ray, ray.data
     except ImportError as e:
         raise BearclfError(f'Ray needs the package {e.name}, which is not installed; '
