@@ -445,6 +445,7 @@ def test_offline_after_the_first_visit(url, visit, server, monkeypatch):
     expect(page.locator('.bc-card .bc-bars')).to_have_count(2)
     policy = page.evaluate('() => fetch("worker.js").then(r => r.headers.get("content-security-policy"))')
     assert policy == room.POLICY # now the worker's own requests stand under it too
+    assert page.evaluate('() => crossOriginIsolated') # so it may compute by several threads
 
 def test_a_new_build_takes_the_place_of_the_old(built, visit, server, runtime):
     url = built('renewed')

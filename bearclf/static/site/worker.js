@@ -3,6 +3,7 @@ import * as ort from './runtime/ort.wasm.bundle.min.js'
 import {cropped, draft, predict, reduced} from './infer.js'
 import {DAMAGED, open, Refusal, restOf, smaller} from './pictures.js'
 
+const THREADS = crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1 // one on a first visit: see sw.js
 const SIDE = 480 // pixels: the longer side of a picture as the page shows it, if it is not enlarged
 let limits, card, session, asked = false
 
@@ -26,7 +27,7 @@ async function start(settings) {
   const all = Promise.all(files.map(f => fetched(f, count, stop.signal)))
   const [wasm, model, text] = await all.catch(e => { stop.abort(); throw e })
   card = JSON.parse(new TextDecoder().decode(text))
-  Object.assign(ort.env.wasm, {numThreads: 1, wasmBinary: wasm})
+  Object.assign(ort.env.wasm, {numThreads: THREADS, wasmBinary: wasm})
   const options = {executionProviders: ['wasm'], logSeverityLevel: 4}
   session = await ort.InferenceSession.create(new Uint8Array(model), options)
   postMessage({ready: true, card})
