@@ -23,7 +23,7 @@ from .labels import read_labels_csv
 from .manifest import (CREDITS, CREDITS_CSV, MANIFEST, aside_of, is_linked_to, listed_files, move_recorded, moves_in,
                               read_manifest, rows_follow, settle)
 from .pictures import (DataError, LABELS_CSV, PictureError, is_picture, open_picture, picture_files,
-                              picture_size, progress_bar, sha256, shown, threaded, walk)
+                              picture_size, progress_bar, reason_of, sha256, shown, threaded, walk)
 
 # %% ../nbs/15_checks.ipynb #93042789
 DUPLICATE_DISTANCE = 10  # bits, of 64, in which a copy may differ
@@ -177,8 +177,7 @@ def _set_aside(path, report):
                     continue
                 try: to = move_recorded(path, t.file, aside_of(path)/t.file.relative_to(path), t.reason, taken)
                 except (OSError, DataError) as e:
-                    why = str(getattr(e, 'strerror', None) or e).rstrip('.')
-                    troubles[i] = t._replace(reason=f'{t.reason} It could not be moved ({why}).')
+                    troubles[i] = t._replace(reason=f'{t.reason} It could not be moved ({reason_of(e)}).')
                 else:
                     troubles[i] = t._replace(moved=to)
                     moves.append((t.file, to, None))

@@ -316,7 +316,8 @@ def _train_args(commands):
                    help='cross-validate K times, then train on all pictures: slower, and a better model')
     p.add_argument('--corrections', metavar='TABLE',
                    help='CSV (sha256,labels) of other labels for some pictures, by the hash of their files')
-    p.add_argument('--out', default='model.onnx', metavar='MODEL', help='the file to write; none there is replaced (default: %(default)s)')
+    p.add_argument('--out', default='model.onnx', metavar='MODEL',
+                   help='the file to write; none there is replaced (default: %(default)s)')
 
 # %% ../nbs/34_cli.ipynb #c9fced52
 def verify_images(args):

@@ -20,7 +20,7 @@ from .labels import label_name
 from .manifest import NOTICES, Manifest, aside_of, listed_files, move_recorded, rows_follow
 from .network import AT_ONCE
 from .pictures import (BearclfError, DataError, PictureError, folder_entries, is_picture, picture_size,
-                              progress_bar, sha256, shown, whole_file)
+                              progress_bar, reason_of, sha256, shown, whole_file)
 from .sources import NotAsked, NothingFound, Record, Source, SourceError, open_source
 
 # %% ../nbs/14_download.ipynb #d48aa24a
@@ -285,9 +285,9 @@ class _Ledger:
         try:
             if not self.trouble: return self._keep(size)
         except (OSError, DataError) as e:
-            why = str(getattr(e, 'strerror', None) or e).rstrip('.')
             self.trouble = (f'What comes from {self.source.title} was counted for this download alone, as the count '
-                            f'for all can not be kept ({why}); see yourself that all together keep to its limits.')
+                            f'for all can not be kept ({reason_of(e)}); see yourself that all together keep to its '
+                            'limits.')
         self.minutes = _plus(self.minutes, size)
 
     def check(self):

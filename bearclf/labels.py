@@ -10,7 +10,7 @@ __all__ = ['COLUMNS', 'label_name', 'folded', 'as_label', 'split_labels', 'refus
 import csv, os, unicodedata
 from pathlib import Path
 
-from .pictures import DataError, LABELS_CSV, OTHER, OTHER_BEAR, shown
+from .pictures import DataError, LABELS_CSV, OTHER, OTHER_BEAR, reason_of, shown
 
 # %% ../nbs/11_labels.ipynb #b24649f7
 _DEVICES = {'con', 'prn', 'aux', 'nul'} | {f'{d}{i}' for d in ('com', 'lpt') for i in range(1, 10)}
@@ -108,9 +108,6 @@ def _read_rows(f, path, table, missing_ok):
         rows[file] = split_labels(row['labels'])
     return rows
 
-# %% ../nbs/11_labels.ipynb #abf34691
-def _reason(e): return getattr(e, 'strerror', None) or e
-
 # %% ../nbs/11_labels.ipynb #3a714638
 def read_labels_csv(
     path:str|Path, # the folder of the set
@@ -122,7 +119,7 @@ def read_labels_csv(
     try:
         with open(table, encoding='utf-8-sig', newline='') as f: return _read_rows(f, path, shown(table), missing_ok)
     except (UnicodeDecodeError, csv.Error, OSError) as e:
-        raise DataError(f'{shown(table)} can not be read ({shown(_reason(e))}).') from None
+        raise DataError(f'{shown(table)} can not be read ({reason_of(e)}).') from None
 
 # %% ../nbs/11_labels.ipynb #c32b0323
 def _correction(row, at):
@@ -152,6 +149,6 @@ def read_corrections(
                 if res.setdefault(sha, labels) != labels:
                     raise DataError(f'{at} gives a picture other labels than a line before it.')
     except (UnicodeDecodeError, csv.Error, OSError) as e:
-        raise DataError(f'{name} can not be read ({shown(_reason(e))}).') from None
+        raise DataError(f'{name} can not be read ({reason_of(e)}).') from None
     if not res: raise DataError(f'{name} has no lines below the first; leave it out, or list pictures in it.')
     return res

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'OTHER', 'OTHER_BEAR', 'LABELS_CSV', 'MAX_PIXELS', 'DECODE_SIDE', 'is_kind', 'spoken', 'in_words',
-           'BearclfError', 'PictureError', 'CutShort', 'DataError', 'shown', 'MachineError', 'machine_trouble',
-           'raise_for_machine', 'beside', 'whole_file', 'check_writable', 'remove_parts', 'whole_folder',
-           'append_whole', 'static', 'open_header', 'open_file', 'rest_of', 'open_picture', 'picture_size',
-           'folder_entries', 'walk', 'is_picture', 'iter_pictures', 'picture_files', 'sha256', 'threaded',
-           'progress_bar']
+           'BearclfError', 'PictureError', 'CutShort', 'DataError', 'shown', 'reason_of', 'MachineError',
+           'machine_trouble', 'raise_for_machine', 'beside', 'whole_file', 'check_writable', 'remove_parts',
+           'whole_folder', 'append_whole', 'static', 'open_header', 'open_file', 'rest_of', 'open_picture',
+           'picture_size', 'folder_entries', 'walk', 'is_picture', 'iter_pictures', 'picture_files', 'sha256',
+           'threaded', 'progress_bar']
 
 # %% ../nbs/10_pictures.ipynb #7ce2424d
 import errno, functools, hashlib, io, os, re, struct, sys, tempfile, threading, time, warnings
@@ -77,6 +77,13 @@ def shown(
 )->str: # one line, with `?` for what can't be printed
     "`name` fit for a one-line message, even if the file system's name for it is not."
     return ''.join(c if c.isprintable() else '?' for c in str(name))
+
+# %% ../nbs/10_pictures.ipynb #5c3f779e
+def reason_of(
+    e:Exception
+)->str: # one line
+    "What went wrong, as it stands within a sentence: without the system's number for it, without a full stop."
+    return shown(getattr(e, 'strerror', None) or e).rstrip('.')
 
 # %% ../nbs/10_pictures.ipynb #41eb01cd
 class MachineError(BearclfError):

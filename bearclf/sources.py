@@ -741,7 +741,8 @@ class Wikimedia(_Service):
 
     def count(self, query):
         "How many there are of `query`, by what their structured data say of their licence."
-        found, [(_, all_)] = super().count(query), self._usable(self._totals(query, [None]))
+        found = super().count(query)
+        all_ = found.total if self.licences is None else next(self._usable(self._totals(query, [None])))[1]
         if all_: found.how = f'by their structured data, of {all_:,} in all'
         return found
 

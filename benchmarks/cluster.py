@@ -6,7 +6,7 @@
 
 Writes benchmarks/results/cluster.json. Each engine classifies a few photographs and many, a table into an empty folder each time; the line
 through both says what the command costs whatever it has to do (`start`, seconds) and how many photographs it does in a second after that
-(`rate`). Where each machine of a cluster were like this one, m of them would pay from that many photographs on where their rate has made good
+(`rate`). If each machine of a cluster were like this one, m of them would pay from that many photographs on, where their rate has made good
 for their start (`pays_from`). All runs share the cores of one machine, so Ray can only lose here.
 """
 import argparse, json, os, platform, shlex, statistics, subprocess, sys, tempfile, time

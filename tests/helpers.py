@@ -126,7 +126,7 @@ def ended(process):
     try: return ''.join(process.communicate(timeout=PATIENCE))
     except subprocess.TimeoutExpired: pass
     process.send_signal(signal.SIGABRT)
-    alive = [p for p in psutil.Process(process.pid).children(recursive=True)]
+    alive = psutil.Process(process.pid).children(recursive=True)
     lines = [f'{p.pid} {p.status()} {" ".join(p.cmdline())[:150]}' for p in alive]
     for p in alive: p.kill()
     raise AssertionError('\n'.join(['It did not end.', *process.communicate(), *lines]))

@@ -69,7 +69,7 @@ def test_who_leaves_the_queue_gives_up_his_place(tmp_path):
     def visit():
         s = socket.create_connection(('localhost', app.port))
         s.sendall(b'GET / HTTP/1.1\r\nHost: localhost\r\n\r\n')
-        s.settimeout(300)
+        s.settimeout(PATIENCE)
         return s, s.recv(2**16)
     lines, first = zip(visit(), visit()) # one whose page is being made, one who waits for his turn
     assert all(b' 200 ' in words.splitlines()[0] for words in first)
