@@ -9,15 +9,17 @@ __all__ = ['ENOUGH', 'FEW', 'folds_of', 'groups_of', 'Held', 'train']
 import random, signal, threading
 from collections import Counter
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np, pandas as pd
 
 from .data import check_trainable, data_hash, read_labels
-from .evaluate import (calibrated, choose_thresholds, evaluate, expected_calibration_error, f1_thresholds, file_probs,
-                              pair_probs, pair_up, peaks_apart, platt, targets_of, temperature, vetoed)
-from .export import export_onnx, rescale_logits, update_card, veto_logits
+from .evaluate import (answers, calibrated, centres_of, choose_thresholds, evaluate, expected_calibration_error,
+                              f1_thresholds, file_answers, pair_up, peaks_apart, platt, suppressed, targets_of,
+                              temperature, vetoed)
+from .export import export_onnx, rescale_logits, suppress_logits, update_card, veto_logits
 from .features import fit, see
 from .inference import Classifier
 from .multilabel import ARCH, TrainingError, hold_aside, twins_of
@@ -58,9 +60,10 @@ class Held(NamedTuple):
     "What networks said of pictures that they were not trained on, and of pairs of those."
     pictures:list      # of `Labelled`
     probs:np.ndarray   # (pictures, labels)
+    maps:list          # the evidence of each, (labels, rows, columns), or None
     pairs:list         # of `Pair`; none for a single-label network or a single kind
     pair_probs:np.ndarray # (pairs, labels)
-    apart:list            # for each picture of each pair: does its label's map peak on its side? none without maps
+    pair_maps:list        # the evidence of each, or None
 
 # %% ../nbs/23_train.ipynb #365c7781
 def _held(model, pictures, single, seed):
@@ -68,8 +71,8 @@ def _held(model, pictures, single, seed):
     print(f'Asking it about {len(pictures)} held-aside pictures, and pairs of them', flush=True)
     several = len({p.labels for p in pictures if len(p.labels) == 1} - {(OTHER,), (OTHER_BEAR,)}) > 1
     pairs = pair_up(pictures, len(pictures)//2, seed) if several and not single else []
-    apart = peaks_apart(model, pairs).apart.tolist() if Classifier(model).has_maps else []
-    return Held(pictures, file_probs(model, [p.file for p in pictures]), pairs, pair_probs(model, pairs)[0], apart)
+    return Held(pictures, *file_answers(model, [p.file for p in pictures]),
+                pairs, *file_answers(model, (p.joined() for p in pairs)))
 
 # %% ../nbs/23_train.ipynb #18846d85
 @contextmanager
@@ -126,42 +129,63 @@ def _all_of(helds):
     return Held(*(sum(o, []) if isinstance(o[0], list) else np.concatenate(o) for o in zip(*helds)))
 
 def _choose_single(held, y, labels):
-    "How to scale and shift the logits of a single-label model, its probabilities then, the card's new fields, scores."
+    "The changes to the file of a single-label model, what it says then, the card's new fields, scores."
     scale, shift = np.full(len(labels), _temperature(held.probs, y)), np.zeros(len(labels))
     probs = _sharper(held.probs, scale)
-    return scale, shift, None, held._replace(probs=probs), {}, evaluate(probs, y, labels, single=True)
+    change = partial(rescale_logits, scale=scale, shift=shift)
+    return [change], held._replace(probs=probs), {}, evaluate(probs, y, labels, single=True)
 
 # %% ../nbs/23_train.ipynb #be183a76
+def _right(said, truth, labels):
+    "The share of all answers that are exactly right, at the thresholds of highest F1."
+    said, truth = np.concatenate(said), np.concatenate(truth)
+    called = answers(said, labels, f1_thresholds(said, truth, labels))
+    return (called == answers(truth, labels, .5)).all(1).mean()
+
+def _excluding(held, said, truth, scale, labels):
+    "What is `said` of pictures and of pairs where one label keeps out another; the changes to the file that do this."
+    at, changes = f1_thresholds(np.concatenate(said), np.concatenate(truth), labels), []
+    if OTHER in labels: said, changes = [vetoed(p, at, labels) for p in said], [veto_logits]
+    centres = [centres_of(maps, scale) for maps in (held.maps, held.pair_maps)]
+    fewer = [suppressed(p, c, at, labels) for p, c in zip(said, centres)]
+    if _right(fewer, truth, labels) > _right(said, truth, labels): said, changes = fewer, [*changes, suppress_logits]
+    return said, [partial(change, thresholds=at) for change in changes]
+
+# %% ../nbs/23_train.ipynb #7f33feb5
+def _scores(held, truth, labels, thresholds):
+    "`evaluate` of pictures and of pairs."
+    scores = evaluate(held.probs, truth[0], labels, thresholds)
+    if held.pairs:
+        pairs = evaluate(held.pair_probs, truth[1], labels, thresholds)
+        scores.loc[('pairs', 'exact match'), :] = pairs.loc[('all', 'exact match')]
+    if held.pairs and held.pair_maps[0] is not None:
+        apart = peaks_apart(held.pairs, held.pair_maps, labels)[['apart']].to_numpy()
+        scores.loc[('pairs', 'maps apart'), :] = evaluate(apart, np.ones(apart.shape), ['apart']).loc[('apart', 'recall')]
+    return scores
+
+# %% ../nbs/23_train.ipynb #07739061
 def _choose_multi(held, y, labels):
     "As `_choose_single`, with thresholds."
-    pair_y = targets_of([p.labels for p in held.pairs], labels)
+    truth = y, targets_of([p.labels for p in held.pairs], labels)
     scale, shift = _scaling(held.probs, y)
-    probs, pair_probs = (calibrated(p, scale, shift) for p in (held.probs, held.pair_probs))
-    veto = f1_thresholds(np.r_[probs, pair_probs], np.r_[y, pair_y], labels) if OTHER in labels else None
-    if veto: probs, pair_probs = (vetoed(p, veto, labels) for p in (probs, pair_probs))
-    sets = choose_thresholds(probs, y, pair_probs, pair_y, labels)
+    said = [calibrated(p, scale, shift) for p in (held.probs, held.pair_probs)]
+    (probs, pair_probs), changes = _excluding(held, said, truth, scale, labels)
+    sets = choose_thresholds(probs, y, pair_probs, truth[1], labels)
     enough = (~y[:, [label != OTHER for label in labels]].any(1)).sum() >= ENOUGH
     if not enough: del sets['false bears at most 1 %'] # so few could not show that
     chosen = sets.get('false bears at most 1 %', sets['highest F1'])
-    scores = evaluate(probs, y, labels, chosen)
-    if held.pairs:
-        pairs = evaluate(pair_probs, pair_y, labels, chosen)
-        scores.loc[('pairs', 'exact match'), :] = pairs.loc[('all', 'exact match')]
-    if held.apart:
-        apart = evaluate(np.c_[held.apart], np.ones((len(held.apart), 1)), ['apart'])
-        scores.loc[('pairs', 'maps apart'), :] = apart.loc[('apart', 'recall')]
-    card = dict(thresholds=chosen, threshold_sets=sets)
-    return scale, shift, veto, held._replace(probs=probs, pair_probs=pair_probs), card, scores
+    held = held._replace(probs=probs, pair_probs=pair_probs)
+    changes = [partial(rescale_logits, scale=scale, shift=shift), *changes]
+    return changes, held, dict(thresholds=chosen, threshold_sets=sets), _scores(held, truth, labels, chosen)
 
 # %% ../nbs/23_train.ipynb #d9a1bbf3
 def _settle_model(path, helds, labels, single):
     "Calibrate the file on what was held aside, choose its thresholds, write both into it; gives the scores."
     held = _all_of(helds)
     y = targets_of([p.labels for p in held.pictures], labels)
-    scale, shift, veto, after, card, scores = (_choose_single if single else _choose_multi)(held, y, labels)
+    changes, after, card, scores = (_choose_single if single else _choose_multi)(held, y, labels)
     ece = {k: round(expected_calibration_error(o.probs, y), 4) for k, o in (('before', held), ('after', after))}
-    rescale_logits(path, scale, shift)
-    if veto: veto_logits(path, veto)
+    for change in changes: change(path)
     kept = {' '.join(k): v for k, v in scores.dropna().round(4).T.to_dict('list').items()}
     update_card(path, calibration_error=ece, scores=kept, **card)
     scores.attrs['held'] = after
