@@ -309,7 +309,7 @@ def _train_args(commands):
     p.add_argument('images', metavar='IMAGES', help='the folder')
     p.add_argument('--arch', default='tf_efficientnet_lite0', metavar='NAME',
                    help='backbone, by its name in timm or torchvision (default: %(default)s)')
-    p.add_argument('--epochs', type=int, default=6, metavar='N',
+    p.add_argument('--epochs', type=int, default=8, metavar='N',
                    help='passes over the views of the pictures (default: %(default)s)')
     p.add_argument('--single', action='store_true', help='exactly one label a picture, in place of any number')
     p.add_argument('--folds', type=int, default=0, metavar='K',

@@ -236,12 +236,12 @@ def see(
     seed:int=42 # of augmentation and collages
 )->Views:
     """Show the pictures to the backbone, in eight bits: once as they are, then augmented, each time alone and in a
-    collage; four times, or fewer if there are more than 2,000 pictures. A view takes 41 KB of memory, 66 of Lite2.
+    collage; four times, or twice if there are more than 500 pictures, once if more than 4,000. A view takes 41 KB of memory, 66 of Lite2.
     `TrainingError` and `PictureError` as for `bear_learner`."""
     set_seed(seed, reproducible=True)
     print(f'Making the backbone {arch} ready', flush=True)
     viewer, groups = _Viewer(pictures, arch), groups or [0]*len(pictures)
-    rounds = max(1, min(4, 8000//len(pictures)))
+    rounds = 4 if len(pictures) <= 500 else 2 if len(pictures) <= 4000 else 1
     print(f'It looks at {len(pictures)} pictures, each {2*rounds + 1} times', flush=True)
     with progress_bar(total=len(pictures)*(2*rounds+1), unit=' pictures') as bar:
         for n in viewer.as_they_are(list(range(len(pictures)))): bar.update(n)
@@ -306,7 +306,7 @@ def _fit_head(learner, epochs):
 def fit(
     views:Views, # as `see` gives them
     split:tuple=None, # indices of the pictures to train on, and of those to validate on; by chance, when None
-    epochs:int=6, # passes over the views
+    epochs:int=8, # passes over the views
     arch:str=ARCH, # backbone that the views are of
     single:bool=False, # exactly one label a picture, in place of any number; without collages
     collages:bool=True, # train on collages too

@@ -59,7 +59,7 @@ def train_alike(
     views:Views, # of pictures with one label each
     split:Split, # as `three_way` gives it
     seed:int=0, # of all chance in training
-    epochs:int=6 # passes over the views
+    epochs:int=8 # passes over the views
 )->dict: # name of the contestant to its learner
     "Train each of `CONTESTANTS` on the same views. `TrainingError` if a training is stopped."
     res = {}
@@ -120,7 +120,7 @@ def ask(
 def contest(
     views:Views, # of pictures with one label each
     seed:int=0, # of the split, the pairs and all chance in training
-    epochs:int=6 # passes over the views
+    epochs:int=8 # passes over the views
 )->dict: # name of the contestant to (its learner, its `Said` of the test part)
     "Train each of `CONTESTANTS` and ask them about the same pictures. `TrainingError` if a training is stopped."
     split = three_way(views.pictures, seed)

@@ -202,7 +202,7 @@ def train(
     path:str|Path, # folder of labelled pictures, as for `read_labels`
     out:str|Path, # the model file to write
     arch:str=ARCH, # backbone: a model name of timm or torchvision
-    epochs:int=6, # passes over the views
+    epochs:int=8, # passes over the views
     single:bool=False, # exactly one label a picture, in place of any number
     folds:int=0, # of a cross-validation, 2 or more, and then all pictures; 0: a fifth is held aside
     seed:int=42, # of the split and of all chance in training

@@ -21,7 +21,7 @@ from bearclf.single_vs_multi import CONTESTANTS, compare, contest, figures, view
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument('images', type=Path)
 parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2, 3, 4], choices=range(5), help='each is tested on a fifth of its own')
-parser.add_argument('--epochs', type=int, default=6)
+parser.add_argument('--epochs', type=int, default=8)
 parser.add_argument('--out', type=Path, default=Path(__file__).parent/'results'/'single_vs_multi.json')
 args = parser.parse_args()
 
