@@ -310,14 +310,18 @@ def replaced(p, steps):
 def model(tmp_path):
     "Starts the page of a tiny model."
     apps = []
-    def model(maps=False, **changes):
-        apps.append(App('--model', tiny_model(tmp_path/f'{len(apps)}.onnx', card(**changes), maps=maps)))
+    def model(**changes):
+        apps.append(App('--model', tiny_model(tmp_path/f'{len(apps)}.onnx', card(**changes))))
         return apps[-1]
     yield model
     for app in apps: app.stop()
 
-@pytest.fixture
-def mapped(model): return model(maps=True, resize=[CROP, CROP], thresholds=dict.fromkeys(LABELS, .005))
+@pytest.fixture(scope='module')
+def mapped(tmp_path_factory):
+    app = App('--model', tiny_model(tmp_path_factory.mktemp('mapped')/'mapped.onnx',
+                                    card(resize=[CROP, CROP], thresholds=dict.fromkeys(LABELS, .005)), maps=True))
+    yield app
+    app.stop()
 
 def corner(colour, *box):
     im = Image.new('RGB', (64, 64), (30, 30, 30))
@@ -633,7 +637,8 @@ def one_sentence(*args):
     return r.stderr
 
 def test_complaints(app, tmp_path):
-    assert f'port {app.port}' in one_sentence('--port', app.port) and 'in use' in one_sentence('--port', app.port)
+    taken = one_sentence('--port', app.port)
+    assert f'port {app.port}' in taken and 'in use' in taken
     assert 'gone.onnx' in one_sentence('--port', free_port(), '--model', tmp_path/'gone.onnx')
     assert 'no.such.host' in one_sentence('--port', free_port(), '--host', 'no.such.host.invalid')
     assert '99999' in one_sentence('--port', 99999)
