@@ -480,10 +480,11 @@ def test_nothing_is_wider_than_the_screen(url, visit, touch, widths):
         small = page.evaluate('() => [...document.querySelectorAll("button")].filter(b => b.checkVisibility() && b.getBoundingClientRect().height < 44).length')
         assert not small
 
-@pytest.mark.parametrize('scheme, colour', [('light', 'rgb(243, 245, 248)'), ('dark', 'rgb(20, 24, 31)')])
-def test_light_and_dark(url, visit, scheme, colour):
-    page = visit(url, color_scheme=scheme)
-    assert page.evaluate('() => getComputedStyle(document.body).backgroundColor') == colour
+def test_light_and_dark(url, visit):
+    page = visit(url)
+    for scheme, colour in dict(light='rgb(243, 245, 248)', dark='rgb(20, 24, 31)').items():
+        page.emulate_media(color_scheme=scheme)
+        assert page.evaluate('() => getComputedStyle(document.body).backgroundColor') == colour
 
 def test_forced_colours_and_print(url, visit):
     page = visit(url, forced_colors='active')
