@@ -64,11 +64,18 @@ def runtime(tmp_path_factory):
     return folder
 
 @pytest.fixture(scope='module')
-def built(server, runtime):
-    "Builds a site and gives its address."
+def shipped(runtime, tmp_path_factory):
+    "The site of the model that ships."
+    build_site(folder := tmp_path_factory.mktemp('shipped')/'try', runtime=runtime)
+    return folder
+
+@pytest.fixture(scope='module')
+def built(server, runtime, shipped):
+    "Puts a site there, of the model that ships or another, and gives its address."
     def built(name, model=None, **changed): # file -> (text, the text that takes its place)
         (server.folder/'a b'/name).mkdir(parents=True)
-        build_site(server.folder/'a b'/name/'try', model, runtime)
+        if model: build_site(server.folder/'a b'/name/'try', model, runtime)
+        else: shutil.copytree(shipped, server.folder/'a b'/name/'try', copy_function=shutil.copyfile) # as new: browsers ask less often for old files
         for f, (old, new) in changed.items():
             f = (server.folder/'a b'/name/'try'/f).with_suffix('.js')
             assert old in f.read_text()
