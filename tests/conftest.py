@@ -9,9 +9,11 @@ from bearclf.pictures import picture_files
 from helpers import ODD, photo
 from server import Server
 
-FIRST = ('test_train', 'test_cluster', 'test_app', 'test_site', 'test_export', 'test_cli', 'test_install') # long files, which must not be what one worker is left with
+FIRST = 'app site cli cluster batch server install sources export train'.split() # files that last long, the longest first: no worker is left with one
 
-def pytest_collection_modifyitems(items): items.sort(key=lambda item: item.path.stem not in FIRST)
+def pytest_collection_modifyitems(items):
+    order = {f'test_{name}': i for i, name in enumerate(FIRST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(FIRST)))
 
 @pytest.fixture(scope='session')
 def drawn(tmp_path_factory): return drawings.sample_images(tmp_path_factory.mktemp('drawn')/'drawn', n=10)

@@ -134,8 +134,14 @@ def test_train_and_use_a_single_label(small, drawn, tmp_path, capsys):
     assert main(['train', str(tmp_path/'single'), '--epochs', '1', '--out', str(tmp_path/'mine.onnx'), '--single', '--arch', small]) == 0
     assert 'exact match' in capsys.readouterr().out and used(tmp_path/'single', tmp_path/'mine.onnx')['multi_label'] is False
 
+SMALL = '''import sys
+from bearclf import cli, multilabel
+learner = multilabel.vision_learner
+multilabel.vision_learner = lambda *args, pretrained, **kwargs: learner(*args, pretrained=False, **kwargs)
+sys.exit(cli.main())''' # as the fixture `small` has it, for a process of its own
+
 def test_ctrl_c_leaves_the_best_model_so_far(drawn, tmp_path):
-    p = subprocess.Popen([COMMAND, 'train', str(drawn), '--epochs', '500', '--out', str(tmp_path/'mine.onnx')],
+    p = subprocess.Popen([sys.executable, '-c', SMALL, 'train', str(drawn), '--epochs', '500', '--arch', 'test_efficientnet', '--out', str(tmp_path/'mine.onnx')],
                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                          preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler)) # ignored in a shell's background
     for line in p.stderr:

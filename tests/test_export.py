@@ -24,14 +24,14 @@ def test_a_rescaled_file_answers_as_calculated(tmp_path):
         assert [*before.probs.values()] == pytest.approx(expected.tolist(), abs=1e-5)
         assert _sigmoid(before.evidence.mean((1, 2))) == pytest.approx(expected.tolist(), abs=1e-4)
 
-def test_export_to_another_disk(drawn, tmp_path, monkeypatch):
+def test_export_to_another_disk(small, drawn, tmp_path, monkeypatch):
     "The temporary folder may lie on another file system than the model."
     import os
     replace = os.replace
     def same_disk(a, b):
         if os.path.dirname(a) != os.path.dirname(b): raise OSError(18, 'Invalid cross-device link')
         replace(a, b)
-    learn = multilabel.bear_learner(multilabel.bear_dataloaders(read_labels(drawn)))
+    learn = multilabel.bear_learner(multilabel.bear_dataloaders(read_labels(drawn)), small)
     monkeypatch.setattr(os, 'replace', same_disk)
     for int8 in (False, True): export.export_onnx(learn, tmp_path/'mine.onnx', int8=int8)
     assert [f.name for f in tmp_path.iterdir()] == ['mine.onnx']
