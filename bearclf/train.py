@@ -21,7 +21,6 @@ from .evaluate import (answers, calibrated, centres_of, choose_thresholds, evalu
                               temperature, vetoed)
 from .export import export_onnx, rescale_logits, suppress_logits, update_card, veto_logits
 from .features import fit, see
-from .inference import Classifier
 from .multilabel import ARCH, TrainingError, hold_aside, twins_of
 from .pictures import KINDS, DataError, OTHER, OTHER_BEAR, check_writable, is_kind, spoken, whole_file
 
