@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['NEAR', 'weighted_scores', 'answers', 'wilson', 'evaluate', 'plot_scores', 'targets_of', 'valid_scores',
-           'file_answers', 'file_probs', 'file_scores', 'Pair', 'pair_up', 'pair_probs', 'expected_calibration_error',
-           'platt', 'temperature', 'calibrated', 'f1_thresholds', 'bound_false_bears', 'vetoed', 'centres_of',
-           'suppressed', 'choose_thresholds', 'peaks_apart', 'Said', 'pooled', 'plot_precision_recall',
-           'plot_reliability', 'called_what', 'plot_called_what']
+           'file_answers', 'file_probs', 'file_scores', 'Pair', 'pair_up', 'expected_calibration_error', 'platt',
+           'temperature', 'calibrated', 'f1_thresholds', 'bound_false_bears', 'vetoed', 'centres_of', 'suppressed',
+           'choose_thresholds', 'peaks_apart', 'Said', 'pooled', 'plot_precision_recall', 'plot_reliability',
+           'called_what', 'plot_called_what']
 
 # %% ../nbs/20_evaluate.ipynb #956cd5d7
 import math, random
@@ -188,10 +188,10 @@ def file_answers(
 # %% ../nbs/20_evaluate.ipynb #522390dc
 def file_probs(
     path:str|Path, # a model file
-    files:list # paths of pictures
+    pictures # as for `file_answers`
 )->np.ndarray: # (pictures, labels) probabilities, 0 to 1
-    "The probabilities that the model file gives for `files`. Raises `PictureError` for one that cannot be read."
-    return file_answers(path, files)[0]
+    "The probabilities alone, of `file_answers`."
+    return file_answers(path, pictures)[0]
 
 # %% ../nbs/20_evaluate.ipynb #a3c049f6
 def file_scores(
@@ -247,15 +247,6 @@ def pair_up(
     chosen = [tuple(rng.sample(sorted(files), 2)) for _ in range(n)]
     return [Pair(tuple(rng.choice(files[label]) for label in labels), labels, bool(i % 2))
             for i, labels in enumerate(chosen)]
-
-# %% ../nbs/20_evaluate.ipynb #234a0ccb
-def pair_probs(
-    model:str|Path, # a model file
-    pairs:list, # of `Pair`
-)->tuple: # (pairs, labels) probabilities, 0 to 1; (pairs, labels) 0 or 1, what is there
-    "What the model says of the pairs, joined, and what is right."
-    probs, _ = file_answers(model, (p.joined() for p in pairs))
-    return probs, targets_of([p.labels for p in pairs], Classifier(model).labels)
 
 # %% ../nbs/20_evaluate.ipynb #1089aa6e
 def expected_calibration_error(

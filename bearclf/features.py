@@ -236,7 +236,7 @@ def see(
     seed:int=42 # of augmentation and collages
 )->Views:
     """Show the pictures to the backbone, in eight bits: once as they are, then augmented, each time alone and in a
-    collage; four times, or twice if there are more than 500 pictures, once if more than 4,000. A view takes 41 KB of memory, 66 of Lite2.
+    collage: four times up to 500 pictures, twice up to 4,000, else once. A view takes 41 KB of memory, 66 of Lite2.
     `TrainingError` and `PictureError` as for `bear_learner`."""
     set_seed(seed, reproducible=True)
     print(f'Making the backbone {arch} ready', flush=True)

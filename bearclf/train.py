@@ -159,7 +159,8 @@ def _scores(held, truth, labels, thresholds):
         scores.loc[('pairs', 'exact match'), :] = pairs.loc[('all', 'exact match')]
     if held.pairs and held.pair_maps[0] is not None:
         apart = peaks_apart(held.pairs, held.pair_maps, labels)[['apart']].to_numpy()
-        scores.loc[('pairs', 'maps apart'), :] = evaluate(apart, np.ones(apart.shape), ['apart']).loc[('apart', 'recall')]
+        found = evaluate(apart, np.ones(apart.shape), ['apart'])
+        scores.loc[('pairs', 'maps apart'), :] = found.loc[('apart', 'recall')]
     return scores
 
 # %% ../nbs/23_train.ipynb #07739061

@@ -15,7 +15,7 @@ from bearclf.data import data_hash, read_labels
 from bearclf.pictures import OTHER
 from bearclf.evaluate import answers, file_probs, targets_of
 from bearclf.export import export_onnx
-from bearclf.evaluate import calibrated, choose_thresholds, pair_probs, pair_up, platt
+from bearclf.evaluate import calibrated, choose_thresholds, pair_up, platt
 from bearclf.features import fit, see
 from bearclf.inference import Classifier
 from bearclf.other_class import mine
@@ -61,7 +61,7 @@ def arms(seed, tmp):
         model = tmp/f'{name}.onnx'
         export_onnx(learn, model)
         labels = list(learn.dls.vocab)
-        ask = lambda ps, prs: (file_probs(model, [p.file for p in ps]), pair_probs(model, prs)[0])
+        ask = lambda ps, prs: (file_probs(model, [p.file for p in ps]), file_probs(model, (p.joined() for p in prs)))
         return model, labels, ask(test, pairs), ask(val, val_pairs) if OTHER in labels else None
 
     def settled(labels, on_test, on_val):
@@ -72,7 +72,7 @@ def arms(seed, tmp):
 
     bare = write_bare(tmp/'bare.onnx')
     labels = Classifier(bare).labels
-    yield 'the bare backbone', outcomes(file_probs(bare, [p.file for p in test]), labels, .5, test, pair_probs(bare, pairs)[0], pairs)
+    yield 'the bare backbone', outcomes(file_probs(bare, [p.file for p in test]), labels, .5, test, file_probs(bare, (p.joined() for p in pairs)), pairs)
     three, labels, (p, pp), _ = run('three', [], False)
     yield 'three kinds alone', outcomes(p, labels, .5, test, pp, pairs)
     rng = np.random.default_rng(seed)
