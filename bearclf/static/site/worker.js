@@ -28,8 +28,7 @@ async function start(settings) {
   const [wasm, model, text] = await all.catch(e => { stop.abort(); throw e })
   card = JSON.parse(new TextDecoder().decode(text))
   Object.assign(ort.env.wasm, {numThreads: THREADS, wasmBinary: wasm})
-  // WebAssembly is faster with floats than with bytes: so the same rounded numbers as in Python, kept as floats.
-  const options = {executionProviders: ['wasm'], logSeverityLevel: 4, extra: {session: {disable_quant_qdq: '1'}}}
+  const options = {executionProviders: ['wasm'], logSeverityLevel: 4}
   session = await ort.InferenceSession.create(new Uint8Array(model), options)
   postMessage({ready: true, card})
   const empty = () => new Float32Array(3*card.size[0]*card.size[1])
