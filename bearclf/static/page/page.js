@@ -20,6 +20,14 @@ const number = n => n.toLocaleString('en')
 const many = (n, words) => `${number(n)} ${words}${n === 1 ? '' : 's'}`
 function say(words) { $('status').textContent = words }
 
+// Says what can't be done, and again with the answers that are still to come.
+function complain(words) {
+  if (waiting()) aside += ` ${words}`
+  say(words)
+}
+
+function waiting() { return queue.filter(isThere).length + busy }
+
 // An element with its attributes and what is in it; text is never read as HTML.
 function make(tag, attributes = {}, ...children) {
   const res = Object.assign(document.createElement(tag), attributes)
@@ -76,8 +84,7 @@ function answered(c, said) {
   news.push(c)
   arrange()
   next()
-  const waiting = queue.filter(isThere).length + busy
-  if (waiting) return say(`${number(waiting)} more to look at…`)
+  if (waiting()) return say(`${number(waiting())} more to look at…${aside}`)
   say(news.length < 4 ? news.map(n => `${n.name}: ${n.error ?? words(n)[0] + '.'}`).join(' ') + aside
                       : `${number(news.length)} files are answered.${aside}`)
   news = []
@@ -87,8 +94,8 @@ function answered(c, said) {
 // Cards
 
 function take(files, leftOut = 0) {
-  if (leftOut) aside = ` Left out: ${many(leftOut, 'file')}, no picture${leftOut === 1 ? '' : 's'}.`
-  if (!files.length) return leftOut ? say('There are no pictures in this folder.') : undefined
+  if (!files.length) return leftOut ? complain('There are no pictures in this folder.') : undefined
+  if (leftOut) aside += ` Left out: ${many(leftOut, 'file')}, no picture${leftOut === 1 ? '' : 's'}.`
   const fresh = files.slice(0, KEEP).map(file => ({name: file.webkitRelativePath || file.name, file}))
   for (const c of fresh) draw(c)
   queue.push(...fresh)
@@ -324,13 +331,13 @@ async function takeDropped(transfer) {
   if (files.length) return take(files)
   const file = fromAddress(address)
   if (file) take([file])
-  else if (address) say(ELSEWHERE)
+  else if (address) complain(ELSEWHERE)
 }
 
 async function takeExample(button) {
   const blob = await fetch(button.querySelector('img').src).then(r => r.ok ? r.blob() : null, () => null)
   if (blob) take([new File([blob], button.dataset.name, {type: blob.type})])
-  else say('This drawing can not be fetched; is there a network?')
+  else complain('This drawing can not be fetched; is there a network?')
 }
 
 function pasted(e) {
