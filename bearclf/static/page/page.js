@@ -22,11 +22,11 @@ function say(words) { $('status').textContent = words }
 
 // Says what can't be done, and again with the answers that are still to come.
 function complain(words) {
-  if (waiting()) aside += ` ${words}`
+  if (pending()) aside += ` ${words}`
   say(words)
 }
 
-function waiting() { return queue.filter(isThere).length + busy }
+function pending() { return queue.filter(isThere).length + busy }
 
 // An element with its attributes and what is in it; text is never read as HTML.
 function make(tag, attributes = {}, ...children) {
@@ -84,7 +84,7 @@ function answered(c, said) {
   news.push(c)
   arrange()
   next()
-  if (waiting()) return say(`${number(waiting())} more to look at…${aside}`)
+  if (pending()) return say(`${number(pending())} more to look at…${aside}`)
   say(news.length < 4 ? news.map(n => `${n.name}: ${n.error ?? words(n)[0] + '.'}`).join(' ') + aside
                       : `${number(news.length)} files are answered.${aside}`)
   news = []
