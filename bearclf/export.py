@@ -221,27 +221,34 @@ def rescale_logits(
 # %% ../nbs/22_export.ipynb #2fbfd0de
 def _logits_of(thresholds): return np.log([t/(1 - t) for t in np.clip([*thresholds.values()], 1e-6, 1 - 1e-6)])
 
+# %% ../nbs/22_export.ipynb #1b975f13
+def _add_nodes(path, model, text, values):
+    "Write to `path` the `model` with the nodes in `text` behind its logits, and the `values` that they need, by name."
+    import onnx
+    graph = onnx.parser.parse_graph(text)
+    last = next(n for n in model.graph.node if 'logits' in n.output)
+    last.output[[*last.output].index('logits')] = graph.input[0].name
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(v, name) for name, v in values.items())
+    model.graph.node.extend(graph.node)
+    with whole_file(path) as part: onnx.save(model, part)
+
 # %% ../nbs/22_export.ipynb #e652ab4e
+_VETO = """
+veto (float[N, L] logits_before_veto) => (float[N, L] logits) {
+    veto_other = Gather <axis = 1> (logits_before_veto, veto_which)
+    veto_most = Sub(veto_limit, veto_other)
+    logits = Min(logits_before_veto, veto_most)
+}"""
+
 def veto_logits(
     path:str|Path, # a model file with the label `other`
     thresholds:dict # of each label, name to probability, 0 to 1
 ):
     "Change the file so that no label's logit reaches its threshold where that of `other` reaches its own; maps stay."
     import onnx
-    from onnx import helper, numpy_helper
-    model, labels = onnx.load(path), list(thresholds)
-    at = _logits_of(thresholds)
-    none = labels.index(OTHER)
-    limit = np.where(np.arange(len(labels)) == none, 1e9, at + at[none])
-    last = next(n for n in model.graph.node if 'logits' in n.output)
-    last.output[[*last.output].index('logits')] = 'logits_before_veto'
-    for name, value in (('veto_which', np.int64([none])), ('veto_limit', np.float32(limit))):
-        model.graph.initializer.append(numpy_helper.from_array(value, name))
-    model.graph.node.extend([
-        helper.make_node('Gather', ['logits_before_veto', 'veto_which'], ['veto_other'], axis=1),
-        helper.make_node('Sub', ['veto_limit', 'veto_other'], ['veto_most']),
-        helper.make_node('Min', ['logits_before_veto', 'veto_most'], ['logits'])])
-    with whole_file(path) as part: onnx.save(model, part)
+    at, none = _logits_of(thresholds), [*thresholds].index(OTHER)
+    limit = np.where(np.arange(len(at)) == none, 1e9, at + at[none])
+    _add_nodes(path, onnx.load(path), _VETO, dict(veto_which=np.int64([none]), veto_limit=np.float32(limit)))
 
 # %% ../nbs/22_export.ipynb #dd0e8919
 _SUPPRESS = """
@@ -274,7 +281,6 @@ def suppress_logits(
 ):
     "Change the file so that its logits are `suppressed`, as its maps say; maps stay."
     import onnx
-    from onnx import numpy_helper
     model, kinds = onnx.load(path), np.array([label != OTHER for label in thresholds])
     shape = next(o for o in model.graph.output if o.name == 'evidence').type.tensor_type.shape
     rows, columns = (d.dim_value for d in shape.dim[2:])
@@ -282,8 +288,4 @@ def suppress_logits(
     values = dict(shape=np.int64([0, len(kinds), rows*columns]), places=places, limit=np.float32(NEAR),
                   thresholds=np.float32(_logits_of(thresholds)), kinds=kinds[:, None] & kinds, zero=np.float32(0),
                   first=np.int64([1]), second=np.int64([2]), third=np.int64([3]))
-    last = next(n for n in model.graph.node if 'logits' in n.output)
-    last.output[[*last.output].index('logits')] = 'logits_before_suppress'
-    model.graph.initializer.extend(numpy_helper.from_array(v, f's_{name}') for name, v in values.items())
-    model.graph.node.extend(onnx.parser.parse_graph(_SUPPRESS).node)
-    with whole_file(path) as part: onnx.save(model, part)
+    _add_nodes(path, model, _SUPPRESS, {f's_{name}': v for name, v in values.items()})
