@@ -84,7 +84,8 @@ function answered(c, said) {
   news.push(c)
   arrange()
   next()
-  if (pending()) return say(`${number(pending())} more to look at…${aside}`)
+  const left = pending()
+  if (left) return say(`${number(left)} more to look at…${aside}`)
   say(news.length < 4 ? news.map(n => `${n.name}: ${n.error ?? words(n)[0] + '.'}`).join(' ') + aside
                       : `${number(news.length)} files are answered.${aside}`)
   news = []
