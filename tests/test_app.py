@@ -235,7 +235,7 @@ def line(app):
         l.listener.close()
 
 def test_a_large_photograph_goes_over_a_slow_line(visit, line):
-    slow, exif = line(400_000), Image.Exif()
+    slow, exif = line(150_000), Image.Exif()
     exif[274] = 6 # lying on its side
     large = Image.blend(TEDDY.crop((60, 0, 260, 320)).resize((2500, 4000)), Image.effect_noise((2500, 4000), 90).convert('RGB'), .15)
     content = encoded(large.transpose(Image.Transpose.ROTATE_90), quality=95, exif=exif)
