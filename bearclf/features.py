@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['to_onnx', 'backbone_onnx', 'to_int8', 'ResidualAttention', 'Halve', 'Known', 'bear_head', 'Views', 'see', 'KeepBest',
-           'EpochLines', 'fit']
+           'EpochLines', 'smoothed', 'fit_or_stop', 'fit']
 
 # %% ../nbs/21_features.ipynb #cc971cf8
 import copy, hashlib, random, sys, tempfile, types
@@ -271,10 +271,16 @@ class EpochLines(Callback):
         print(f"epoch {self.epoch+1} of {self.n_epoch}: training loss {train_loss:.4f}, "
               f"validation loss {valid_loss:.4f}, {self.recorder.metric_names[3]} {metric:.4f}", flush=True)
 
+# %% ../nbs/21_features.ipynb #193190f9
+def smoothed(
+    y:torch.Tensor # labels, 0 or 1
+)->torch.Tensor: # 0.025 or 0.9
+    "Labels to train on: none is that sure, and some are wrong. Szegedy et al., 2016, arXiv:1512.00567."
+    return .9*y + .025*(1-y)
+
 # %% ../nbs/21_features.ipynb #556f654e
 def _loaders(views, split, vocab, single, collages, device):
-    """Views to train on, all of whose pictures are in the training part, and those of the validation part as they are.
-    Label smoothing: Szegedy et al., 2016, arXiv:1512.00567."""
+    "Views to train on, all of whose pictures are in the training part, and those of the validation part as they are."
     (train, valid), y = split, views.labels(vocab)
     if single: y = y.argmax(1)
     chosen = {*train}
@@ -284,16 +290,22 @@ def _loaders(views, split, vocab, single, collages, device):
         return DataLoader(TensorDataset(views.features[those], y[those]), device=device,
                           after_batch=lambda b: (b[0].float(), b[1]), **kwargs)
     rest = loader(list(valid), bs=128)
-    if not single: y = .9*y + .025*(1-y) # to train on: no label is that sure, and some are wrong
+    if not single: y = smoothed(y)
     return DataLoaders(loader(those, bs=min(128, len(those)), shuffle=True, drop_last=True), rest)
 
 # %% ../nbs/21_features.ipynb #93feee95
-def _fit_head(learner, epochs):
-    "Train; was it stopped by Ctrl-C? Then the weights are those of the best epoch."
+def fit_or_stop(
+    learner:Learner, # whose weights are to be changed
+    epochs:int, # passes over its pictures or views
+    rate:float, # of learning, at its highest
+    cbs:tuple=() # further callbacks
+)->bool: # was it stopped?
+    """Train by the one-cycle policy. Ctrl-C leaves the weights of the epoch with the lowest validation loss; before the
+    first epoch's end it is raised. Smith & Topin, 2018, arXiv:1708.07120."""
     best, seen = KeepBest(), 'ipykernel' in sys.modules or sys.stdout.isatty() # by a person, who gets a progress bar
     try:
         with nullcontext() if seen else learner.no_bar(), nullcontext() if seen else learner.no_logging():
-            learner.fit_one_cycle(epochs, 1e-3, cbs=[best, *([] if seen else [EpochLines()])])
+            learner.fit_one_cycle(epochs, rate, cbs=[best, *cbs, *([] if seen else [EpochLines()])])
         return False
     except KeyboardInterrupt:
         if best.weights is None: raise
@@ -313,8 +325,7 @@ def fit(
     seed:int=42, # of all chance in training, and of the split
 )->tuple: # the learner, backbone and head; whether it was stopped early
     """Train a `bear_head` on the views whose pictures are all in the training part; the backbone stays as it came.
-    Ctrl-C leaves the weights of the epoch with the lowest validation loss; before the first epoch's end it is raised.
-    Kumar et al., 2022, arXiv:2202.10054."""
+    Ctrl-C as for `fit_or_stop`. Kumar et al., 2022, arXiv:2202.10054."""
     set_seed(seed, reproducible=True)
     train, valid = split or hold_aside(views.pictures, seed=seed)
     pictures, n = [views.pictures[i] for i in [*train, *valid]], len(train)
@@ -325,4 +336,4 @@ def fit(
     learn.model[1] = head = bear_head(views.features.shape[1], len(vocab), views.known).to(device)
     learner = Learner(dls, head[2:], loss_func=learn.loss_func, metrics=learn.metrics,
                       opt_func=partial(Adam, decouple_wd=False), wd=2.5e-3)
-    return learn, _fit_head(learner, epochs)
+    return learn, fit_or_stop(learner, epochs, 1e-3)

@@ -23,6 +23,7 @@ from .export import export_onnx, rescale_logits, suppress_logits, update_card, v
 from .features import fit, see
 from .multilabel import ARCH, TrainingError, hold_aside, twins_of
 from .pictures import KINDS, DataError, OTHER, OTHER_BEAR, check_writable, is_kind, spoken, whole_file
+from .tune import check_tunable, tune
 
 # %% ../nbs/23_train.ipynb #caa50fb6
 def folds_of(
@@ -207,6 +208,7 @@ def train(
     folds:int=0, # of a cross-validation, 2 or more, and then all pictures; 0: a fifth is held aside
     seed:int=42, # of the split and of all chance in training
     corrections:str|Path|None=None, # a table of other labels for some pictures, as for `read_corrections`
+    tuning:int=0, # passes over the pictures in which all layers are trained, after the head; on a GPU
     **card # further fields of the model's card, such as `command`
 )->pd.DataFrame: # `evaluate` of held-aside pictures and pairs; `attrs['held']`: what was said of each, a `Held`
     """Train on `path`, with collages unless `single`, calibrate, choose thresholds, and write the model file `out`.
@@ -215,6 +217,7 @@ def train(
     written, `PictureError` for one that vanishes, `TrainingError` for an unknown `arch` or weights out of reach.
     Cross-validation: Stone, 1974, doi:10.1111/j.2517-6161.1974.tb00994.x."""
     check_writable(out)
+    if tuning: check_tunable(arch)
     pictures = read_labels(path, corrections)
     check_trainable(pictures, single, path)
     counts = Counter(label for p in pictures for label in p.labels)
@@ -231,6 +234,7 @@ def train(
             if folds: print(f'Fold {n+1} of {folds}' if split else 'All pictures', flush=True)
             everything = (list(range(len(pictures))), splits[0][1])
             learn, stopped = fit(views, split or everything, epochs, arch, single, seed=seed)
+            if tuning and not stopped: stopped = tune(learn, tuning)
             with _deaf():
                 _export(learn, part, **card, **dict(stopped_early=True) if stopped else {})
                 if split:

@@ -1,10 +1,12 @@
 """Where the model is right: photographs from the web, of the wild, of other bears, of dogs and of everything else, row by row.
 
     python benchmarks/domains.py --photos photos --corrections benchmarks/corrections.csv
+    python benchmarks/domains.py --photos photos --corrections benchmarks/corrections.csv --all --tuning 12
 
 Every third photograph of each folder is set aside; on the others `bearclf train` works as it always does. Beside the model stands what one could
 take instead: the backbone with ImageNet's own thousand classes, its first choice. The corrections are applied to what trains, and not to
-what is set aside. Writes benchmarks/results/domains.json after each seed.
+what is set aside. With --all nothing is set aside, and each photograph is judged by the fold that did not train on it.
+Writes benchmarks/results/domains.json, or domains_all.json, after each seed.
 """
 import argparse, json, shlex, sys, tempfile
 from pathlib import Path
@@ -13,7 +15,7 @@ import numpy as np
 
 from bare import write_bare
 from bearclf.data import Labelled, data_hash
-from bearclf.evaluate import pair_up, wilson
+from bearclf.evaluate import answers, pair_up, wilson
 from bearclf.inference import Classifier
 from bearclf.multilabel import ARCH
 from bearclf.pictures import KINDS, OTHER, OTHER_BEAR, picture_files
@@ -31,17 +33,18 @@ ROWS = {'wild black bears': ('wild/black_bear',), 'wild grizzlies': ('wild/grizz
 def label_of(folder): return folder if folder in KINDS else OTHER_BEAR if folder in BEARS else OTHER
 
 
-def photographs(root, bears):
+def photographs(root, bears, all=False):
     "Link those to train on into the folder `bears`; gives those set aside, as `Labelled`, and the folder of each as a row knows it."
     aside, where = [], {}
     for folder in sorted({f for row in ROWS.values() for f in row}):
         label = label_of(Path(folder).name)
         for i, f in enumerate(picture_files(root/folder)):
-            if i % 3 == 2:
+            if i % 3 == 2 and not all:
                 aside.append(Labelled(f, (label,)))
                 where[f] = folder
             else:
                 link = bears/label/folder.replace('/', '_')/f.name
+                where[link] = folder
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.symlink_to(f.resolve())
     return aside, where
@@ -53,11 +56,17 @@ def called(model, pictures):
     return np.array([[k in r.prediction.labels for k in KINDS] for r in results])
 
 
-def rows(said, aside, where):
+def called_held(held, card):
+    "Which kinds are found in each of the `held` pictures, by `card`'s thresholds."
+    said = answers(held.probs, card.labels, card.thresholds)
+    return said[:, [card.labels.index(k) for k in KINDS]]
+
+
+def rows(said, pictures, where):
     "Each row: hits (exactly right, or else called a kind) of how many, the share and its interval."
     res = {}
     for name, folders in ROWS.items():
-        those = [i for i, p in enumerate(aside) if where[p.file] in folders]
+        those = [i for i, p in enumerate(pictures) if where[p.file] in folders]
         kind = label_of(Path(folders[0]).name)
         wanted = [k == kind for k in KINDS]
         hit = (said[those] == wanted).all(1) if kind in KINDS else said[those].any(1)
@@ -81,21 +90,26 @@ def main():
     p.add_argument('--arch', default='tf_efficientnet_lite2')
     p.add_argument('--folds', type=int, default=4)
     p.add_argument('--seeds', type=int, default=3)
+    p.add_argument('--tuning', type=int, default=0)
+    p.add_argument('--all', action='store_true')
     args = p.parse_args()
-    out = Path(__file__).parent/'results'/'domains.json'
+    out = Path(__file__).parent/'results'/('domains_all.json' if args.all else 'domains.json')
     with tempfile.TemporaryDirectory() as d:
         bears, model = Path(d)/'bears', Path(d)/'model.onnx'
-        aside, where = photographs(args.photos, bears)
-        files, pairs = [p.file for p in aside], pair_up(aside, 200)
-        def measured(model): return dict(rows=rows(called(model, files), aside, where), pairs=pairs_right(model, pairs))
-        res = dict(command=shlex.join(['python', *sys.argv]), aside=data_hash(aside), photographs=len(aside),
+        aside, where = photographs(args.photos, bears, args.all)
+        judged = aside or [Labelled(f, (label_of(Path(folder).name),)) for f, folder in where.items()]
+        pairs = pair_up(judged, 200)
+        def measured(model):
+            return dict(rows=rows(called(model, [p.file for p in judged]), judged, where), pairs=pairs_right(model, pairs))
+        res = dict(command=shlex.join(['python', *sys.argv]), aside=data_hash(aside), photographs=len(judged),
                    bare={ARCH: measured(write_bare(Path(d)/'bare.onnx'))}, seeds={})
         for seed in range(args.seeds):
-            train(bears, model, args.arch, folds=args.folds, seed=seed, corrections=args.corrections)
-            card = Classifier(model).card
-            res['seeds'][seed] = dict(train=card.data, thresholds=card.thresholds, **measured(model))
+            scores = train(bears, model, args.arch, folds=args.folds, seed=seed, corrections=args.corrections, tuning=args.tuning)
+            card, held = Classifier(model).card, scores.attrs['held']
+            held_rows = rows(called_held(held, card), held.pictures, where)
+            res['seeds'][seed] = dict(train=card.data, thresholds=card.thresholds, held=held_rows, **({} if args.all else measured(model)))
             out.write_text(json.dumps(res, indent=1) + '\n')
-            print(seed, {k: v['share'] for k, v in res['seeds'][seed]['rows'].items()}, res['seeds'][seed]['pairs'], flush=True)
+            print(seed, res['seeds'][seed], flush=True)
 
 
 if __name__ == '__main__': main()

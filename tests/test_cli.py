@@ -102,6 +102,7 @@ def test_train_complains_before_any_work(drawn, tmp_path):
     assert 'several labels' in train(drawn, '--single') or 'single' in train(drawn, '--single')
     assert '--epochs' in train(drawn, '--epochs', '0')
     assert '--folds' in train(drawn, '--folds', '1')
+    assert '--tuning' in train(drawn, '--tuning', '-1')
     taken = tmp_path/'taken.txt'
     taken.touch()
     assert 'exists' in train(drawn, '--out', taken)

@@ -8,6 +8,7 @@ from bearclf import features, train
 from bearclf.data import Labelled, read_labels
 from bearclf.inference import Classifier
 from bearclf.drawn import sample_images
+from bearclf.multilabel import TrainingError
 from bearclf.pictures import DataError, picture_files
 
 @pytest.fixture(scope='module')
@@ -38,6 +39,20 @@ def test_stopped_in_the_second_fold(small, drawn, tmp_path, monkeypatch, capsys)
     scores = train.train(drawn, tmp_path/'stopped.onnx', epochs=2, folds=2, arch=small)
     assert 'Stopped' in capsys.readouterr().out and Classifier(tmp_path/'stopped.onnx').card.stopped_early
     assert 0 < scores.n['all', 'exact match'] < len(read_labels(drawn)) and [f.name for f in tmp_path.iterdir()] == ['stopped.onnx']
+
+def test_stopped_while_all_layers_are_trained(drawn, tmp_path, monkeypatch, capsys):
+    epochs = []
+    def stop(self):
+        epochs.append(self.n_epoch)
+        if epochs == [1, 2, 2]: raise KeyboardInterrupt # one of the head, two of all layers
+    monkeypatch.setattr(features.EpochLines, 'after_epoch', stop)
+    scores = train.train(drawn, tmp_path/'tuned.onnx', epochs=1, tuning=2)
+    said = capsys.readouterr().out
+    assert 'Tuning all layers' in said and 'Stopped' in said and Classifier(tmp_path/'tuned.onnx').card.stopped_early
+    assert scores.value['all', 'mAP'] > .3
+
+def test_tuning_needs_a_backbone_that_knows(small, drawn, tmp_path):
+    with pytest.raises(TrainingError, match='take tf_efficientnet_lite0'): train.train(drawn, tmp_path/'m.onnx', arch=small, tuning=1)
 
 def test_the_least_that_can_be_trained_on(small, drawn, tmp_path):
     root = tmp_path/'least'
