@@ -4,7 +4,8 @@
 
 Builds the site with npm, serves its folder and opens it in Debian's chromium. Compares its answers with Classifier's on photographs as they are, on the
 same ones enlarged to 12 megapixels (where Python decodes a JPEG smaller), on drawn pictures, and on drawn ones in other formats and shapes. Times of both
-sides are for the same files in the same run, one picture after the other. Weight is what the server sent. Writes benchmarks/results/site.json."""
+sides are for the same files in the same run, one picture after the other; those of a first visit, which has one thread, stand under `one_thread`. Weight is what the server sent:
+the two heavy files as `bearclf site` packs them (gzip), all others as they are. Writes benchmarks/results/site.json."""
 import argparse, csv, functools, http.server, io, json, os, random, shlex, shutil, statistics, sys, tempfile, threading, time
 from pathlib import Path
 
@@ -24,7 +25,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_): pass
     def copyfile(self, source, out):
         content = source.read()
-        self.sent[self.path] = len(content)
+        self.sent[self.path] = self.sent.get(self.path, 0) + len(content)
         out.write(content)
 
 def serve(folder):
@@ -103,25 +104,27 @@ def main():
     with tempfile.TemporaryDirectory() as tmp, sync_playwright() as p:
         sizes = build_site(f'{tmp}/public', runtime=args.runtime)
         url, classifier = serve(f'{tmp}/public'), Classifier()
+        sets = {}
+        if args.photos:
+            files = photographs(args.photos, args.n, Path(tempfile.mkdtemp(dir=tmp)))
+            sets |= dict(photographs=files, enlarged=enlarged(files[:40], Path(tempfile.mkdtemp(dir=tmp))))
+        sets['drawn'] = drawings(Path(tempfile.mkdtemp(dir=tmp)))
         context = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS).new_context()
         visits = []
         for i in range(6): # the first one loads all; the service worker has the others' files
             page = context.new_page()
             visits.append(opened(page, url))
             if not i:
-                res['first_visit_bytes'] = sum(Handler.sent.values())
                 page.evaluate('navigator.serviceWorker.ready.then(() => true)')
+                res['first_visit_bytes'] = sum(Handler.sent.values())
+                res['one_thread'] = compared(page, classifier, next(iter(sets.values()))[:60])
             page.close()
         res['first_visit'] = dict(first_paint=round(visits[0][0], 3), ready=round(visits[0][1], 3))
         res['later_visits'] = dict(first_paint=round(statistics.median(v[0] for v in visits[1:]), 3), ready=round(statistics.median(v[1] for v in visits[1:]), 3))
         res['site_bytes'] = sum(sizes.values())
         page = context.new_page()
         opened(page, url)
-        sets = {}
-        if args.photos:
-            files = photographs(args.photos, args.n, Path(tempfile.mkdtemp(dir=tmp)))
-            sets |= dict(photographs=files, enlarged=enlarged(files[:40], Path(tempfile.mkdtemp(dir=tmp))))
-        sets['drawn'] = drawings(Path(tempfile.mkdtemp(dir=tmp)))
+        res['threads'] = len(page.workers)
         for name, files in sets.items():
             res[name] = compared(page, classifier, files)
             print(name, res[name], flush=True)
