@@ -298,11 +298,12 @@ def fit_or_stop(
     learner:Learner, # whose weights are to be changed
     epochs:int, # passes over its pictures or views
     rate:float, # of learning, at its highest
-    cbs:tuple=() # further callbacks
+    cbs:tuple=(), # further callbacks
+    best:KeepBest=None # with the weights to keep until an epoch is better; none when None
 )->bool: # was it stopped?
-    """Train by the one-cycle policy. Ctrl-C leaves the weights of the epoch with the lowest validation loss; before the
-    first epoch's end it is raised. Smith & Topin, 2018, arXiv:1708.07120."""
-    best, seen = KeepBest(), 'ipykernel' in sys.modules or sys.stdout.isatty() # by a person, who gets a progress bar
+    """Train by the one-cycle policy. Ctrl-C leaves the weights of the epoch with the lowest validation loss; while there
+    are none it is raised. Smith & Topin, 2018, arXiv:1708.07120."""
+    best, seen = best or KeepBest(), 'ipykernel' in sys.modules or sys.stdout.isatty() # by a person, who gets a progress bar
     try:
         with nullcontext() if seen else learner.no_bar(), nullcontext() if seen else learner.no_logging():
             learner.fit_one_cycle(epochs, rate, cbs=[best, *cbs, *([] if seen else [EpochLines()])])
@@ -310,7 +311,7 @@ def fit_or_stop(
     except KeyboardInterrupt:
         if best.weights is None: raise
         loss = f'{best.best_loss:.4f}'
-        print(f'Stopped: the best epoch so far (validation loss {loss}) becomes the model.', flush=True)
+        print(f'Stopped: the best so far (validation loss {loss}) becomes the model.', flush=True)
         learner.model.load_state_dict(best.weights)
         return True
 

@@ -208,11 +208,11 @@ def train(
     folds:int=0, # of a cross-validation, 2 or more, and then all pictures; 0: a fifth is held aside
     seed:int=42, # of the split and of all chance in training
     corrections:str|Path|None=None, # a table of other labels for some pictures, as for `read_corrections`
-    tuning:int=0, # passes over the pictures in which all layers are trained, after the head; on a GPU
+    tuning:int=0, # passes over the pictures in which the backbone is trained, after the head; on a GPU
     **card # further fields of the model's card, such as `command`
 )->pd.DataFrame: # `evaluate` of held-aside pictures and pairs; `attrs['held']`: what was said of each, a `Held`
     """Train on `path`, with collages unless `single`, calibrate, choose thresholds, and write the model file `out`.
-    Ctrl-C ends the training: the head being trained, at the epoch with the lowest validation loss, becomes the model,
+    Ctrl-C ends the training: the network being trained, at the lowest validation loss so far, becomes the model,
     its card marked `stopped_early`. `DataError` for pictures that cannot be trained on or an `out` that cannot be
     written, `PictureError` for one that vanishes, `TrainingError` for an unknown `arch` or weights out of reach.
     Cross-validation: Stone, 1974, doi:10.1111/j.2517-6161.1974.tb00994.x."""

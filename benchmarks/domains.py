@@ -15,7 +15,7 @@ import numpy as np
 
 from bare import write_bare
 from bearclf.data import Labelled, data_hash
-from bearclf.evaluate import answers, pair_up, wilson
+from bearclf.evaluate import answers, pair_up, targets_of, wilson
 from bearclf.inference import Classifier
 from bearclf.multilabel import ARCH
 from bearclf.pictures import KINDS, OTHER, OTHER_BEAR, picture_files
@@ -33,13 +33,13 @@ ROWS = {'wild black bears': ('wild/black_bear',), 'wild grizzlies': ('wild/grizz
 def label_of(folder): return folder if folder in KINDS else OTHER_BEAR if folder in BEARS else OTHER
 
 
-def photographs(root, bears, all=False):
+def photographs(root, bears, everything=False):
     "Link those to train on into the folder `bears`; gives those set aside, as `Labelled`, and the folder of each as a row knows it."
     aside, where = [], {}
     for folder in sorted({f for row in ROWS.values() for f in row}):
         label = label_of(Path(folder).name)
         for i, f in enumerate(picture_files(root/folder)):
-            if i % 3 == 2 and not all:
+            if i % 3 == 2 and not everything:
                 aside.append(Labelled(f, (label,)))
                 where[f] = folder
             else:
@@ -83,6 +83,13 @@ def pairs_right(model, pairs):
     return dict(beside=round(float(right[~above].mean()), 3), above=round(float(right[above].mean()), 3))
 
 
+def held_pairs_right(held, card):
+    "The share of the pairs of `held` pictures exactly right, beside and above one another."
+    right = (answers(held.pair_probs, card.labels, card.thresholds) == targets_of([p.labels for p in held.pairs], card.labels)).all(1)
+    above = np.array([p.above for p in held.pairs])
+    return dict(beside=round(float(right[~above].mean()), 3), above=round(float(right[above].mean()), 3))
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--photos', type=Path, required=True)
@@ -101,15 +108,15 @@ def main():
         pairs = pair_up(judged, 200)
         def measured(model):
             return dict(rows=rows(called(model, [p.file for p in judged]), judged, where), pairs=pairs_right(model, pairs))
-        res = dict(command=shlex.join(['python', *sys.argv]), aside=data_hash(aside), photographs=len(judged),
+        res = dict(command=shlex.join(['python', *sys.argv]), photographs=len(judged), judged=data_hash(judged),
                    bare={ARCH: measured(write_bare(Path(d)/'bare.onnx'))}, seeds={})
         for seed in range(args.seeds):
             scores = train(bears, model, args.arch, folds=args.folds, seed=seed, corrections=args.corrections, tuning=args.tuning)
             card, held = Classifier(model).card, scores.attrs['held']
-            held_rows = rows(called_held(held, card), held.pictures, where)
-            res['seeds'][seed] = dict(train=card.data, thresholds=card.thresholds, held=held_rows, **({} if args.all else measured(model)))
+            found = measured(model) if aside else dict(rows=rows(called_held(held, card), held.pictures, where), pairs=held_pairs_right(held, card))
+            res['seeds'][seed] = dict(train=card.data, thresholds=card.thresholds, **found)
             out.write_text(json.dumps(res, indent=1) + '\n')
-            print(seed, res['seeds'][seed], flush=True)
+            print(seed, {k: v['share'] for k, v in found['rows'].items()}, found['pairs'], flush=True)
 
 
 if __name__ == '__main__': main()

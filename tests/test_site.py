@@ -216,6 +216,22 @@ def test_any_model_of_bearclf(name, changes, built, visit, tmp_path):
     rows, classifier = table(page), Classifier(model)
     for f, content in files.items(): same(rows[f], classifier.predict(content), 1e-4)
 
+@pytest.mark.parametrize('odd', ['zero point', 'made by a node'])
+def test_a_model_of_another_make_stays_as_it_is(tmp_path, odd):
+    "Where the weights of convolutions are not quantized as ours are, bytes stay bytes."
+    import onnx
+    model = onnx.load(room.MODEL)
+    named = {t.name: t for t in model.graph.initializer}
+    node = next(n for n in model.graph.node if n.op_type == 'DequantizeLinear' and n.input[0].endswith('blocks.1.0.conv_dw.weight_quantized'))
+    if odd == 'zero point':
+        zeros = onnx.numpy_helper.to_array(named[node.input[2]])
+        named[node.input[2]].CopyFrom(onnx.numpy_helper.from_array(zeros + np.int8(3), node.input[2]))
+    else:
+        model.graph.node.insert(0, onnx.helper.make_node('Identity', [node.input[0]], ['again']))
+        node.input[0] = 'again'
+    onnx.save(model, tmp_path/'odd.onnx')
+    assert room.for_browsers(Classifier(tmp_path/'odd.onnx')) == (tmp_path/'odd.onnx').read_bytes()
+
 def test_maps_and_names_of_a_model(built, visit, tmp_path):
     names = dict(red='the colour of <b>fire</b>', top_left="where books' begin")
     model = tiny_model(tmp_path/'tiny.onnx', card(names=names, resize=[64, 64], size=[64, 64]), maps=True)
