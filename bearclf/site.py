@@ -167,7 +167,8 @@ def _by_floats(q, made, shapes):
             _node('Cast', [w], at('w'), [_TO_FLOAT]), _node('Cast', [b], at('b'), [_TO_FLOAT]),
             _node('Conv', [at('x'), at('w'), at('b')], at('sum'), conv.attributes),
             _node('Mul', [x_scale, w_scale], at('scale')), _node('Div', [at('scale'), q.inputs[1]], at('step')),
-            _node('Reshape', [at('step'), _COLUMN], at('steps')), _node('Mul', [at('steps'), at('sum')], at('y')),
+            _node('Reshape', [at('step'), _COLUMN], at('steps')),
+            _node('Mul', [at('steps'), at('sum')], at('y')), # in this order onnxruntime leaves the weights whole
             _node('QuantizeLinear', [at('y'), _ONE, *q.inputs[2:]], q.outputs[0], q.attributes)]
 
 # %% ../nbs/33_site.ipynb #3e666de1

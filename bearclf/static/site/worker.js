@@ -28,9 +28,7 @@ async function start(settings) {
   const [wasm, model, text] = await all.catch(e => { stop.abort(); throw e })
   card = JSON.parse(new TextDecoder().decode(text))
   Object.assign(ort.env.wasm, {numThreads: THREADS, wasmBinary: wasm})
-  // Convolutions of whole numbers (`for_browsers` in 33_site) stay whole: no scale is multiplied into their weights.
-  const extra = {optimization: {disable_specified_optimizers: 'ConvMulFusion'}}
-  const options = {executionProviders: ['wasm'], logSeverityLevel: 4, extra}
+  const options = {executionProviders: ['wasm'], logSeverityLevel: 4}
   session = await ort.InferenceSession.create(new Uint8Array(model), options)
   postMessage({ready: true, card})
   const empty = () => new Float32Array(3*card.size[0]*card.size[1])
