@@ -15,7 +15,7 @@ import numpy as np
 
 from bare import write_bare
 from bearclf.data import Labelled, data_hash
-from bearclf.evaluate import answers, pair_up, targets_of, wilson
+from bearclf.evaluate import answers, pair_up, wilson
 from bearclf.inference import Classifier
 from bearclf.multilabel import ARCH
 from bearclf.pictures import KINDS, OTHER, OTHER_BEAR, picture_files
@@ -56,10 +56,9 @@ def called(model, pictures):
     return np.array([[k in r.prediction.labels for k in KINDS] for r in results])
 
 
-def called_held(held, card):
-    "Which kinds are found in each of the `held` pictures, by `card`'s thresholds."
-    said = answers(held.probs, card.labels, card.thresholds)
-    return said[:, [card.labels.index(k) for k in KINDS]]
+def called_held(probs, card):
+    "The same for pictures held aside, of which the model said `probs`."
+    return answers(probs, card.labels, card.thresholds)[:, [card.labels.index(k) for k in KINDS]]
 
 
 def rows(said, pictures, where):
@@ -75,18 +74,10 @@ def rows(said, pictures, where):
     return res
 
 
-def pairs_right(model, pairs):
+def pairs_right(said, pairs):
     "The share of pairs exactly right, beside and above one another."
     wanted = np.array([[k in p.labels for k in KINDS] for p in pairs])
-    right = (called(model, [p.joined() for p in pairs]) == wanted).all(1)
-    above = np.array([p.above for p in pairs])
-    return dict(beside=round(float(right[~above].mean()), 3), above=round(float(right[above].mean()), 3))
-
-
-def held_pairs_right(held, card):
-    "The share of the pairs of `held` pictures exactly right, beside and above one another."
-    right = (answers(held.pair_probs, card.labels, card.thresholds) == targets_of([p.labels for p in held.pairs], card.labels)).all(1)
-    above = np.array([p.above for p in held.pairs])
+    right, above = (said == wanted).all(1), np.array([p.above for p in pairs])
     return dict(beside=round(float(right[~above].mean()), 3), above=round(float(right[above].mean()), 3))
 
 
@@ -107,13 +98,15 @@ def main():
         judged = aside or [Labelled(f, (label_of(Path(folder).name),)) for f, folder in where.items()]
         pairs = pair_up(judged, 200)
         def measured(model):
-            return dict(rows=rows(called(model, [p.file for p in judged]), judged, where), pairs=pairs_right(model, pairs))
+            return dict(rows=rows(called(model, [p.file for p in judged]), judged, where),
+                        pairs=pairs_right(called(model, [p.joined() for p in pairs]), pairs))
         res = dict(command=shlex.join(['python', *sys.argv]), photographs=len(judged), judged=data_hash(judged),
                    bare={ARCH: measured(write_bare(Path(d)/'bare.onnx'))}, seeds={})
         for seed in range(args.seeds):
             scores = train(bears, model, args.arch, folds=args.folds, seed=seed, corrections=args.corrections, tuning=args.tuning)
             card, held = Classifier(model).card, scores.attrs['held']
-            found = measured(model) if aside else dict(rows=rows(called_held(held, card), held.pictures, where), pairs=held_pairs_right(held, card))
+            found = measured(model) if aside else dict(rows=rows(called_held(held.probs, card), held.pictures, where),
+                                                       pairs=pairs_right(called_held(held.pair_probs, card), held.pairs))
             res['seeds'][seed] = dict(train=card.data, thresholds=card.thresholds, **found)
             out.write_text(json.dumps(res, indent=1) + '\n')
             print(seed, {k: v['share'] for k, v in found['rows'].items()}, found['pairs'], flush=True)
