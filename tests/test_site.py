@@ -1,11 +1,11 @@
 """The page without a server in a real browser (Debian's chromium): the same answers as Python's, files of every kind, hostile ones too, offline, and no
 request that leaves its folder. Needs npm, or in BEARCLF_RUNTIME a folder as `bearclf site --runtime` takes it."""
-import base64, csv, functools, http.server, io, os, random, re, shutil, struct, threading, zlib
+import base64, csv, functools, http.server, io, os, random, re, shutil, struct, subprocess, threading, zlib
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import quote
 
-import numpy as np
+import numpy as np, onnx, onnxruntime as ort
 import pillow_heif, pytest
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
@@ -16,6 +16,7 @@ from bearclf.inference import Classifier
 from bearclf.page import SURENESS, examples
 from bearclf.pictures import BearclfError, CutShort, DECODE_SIDE, MAX_PIXELS, PictureError, open_picture, spoken
 from bearclf.site import MAX_BYTES, build_site, packages, site
+from bearclf.wasm import for_browsers
 from helpers import CHROMIUM, DROP, FLAGS, PAGE_PATIENCE, encoded, keep_screenshots, moved
 from tiny_model import LABELS, card, tiny_model
 
@@ -171,18 +172,20 @@ def test_the_page_answers_as_python_does(url, visit):
     assert len(far) <= 1 and not any(d > .1 for d in far.values()), far # JPEGs, by a bit here and there
 
 SEEN = """async ([content, card, side]) => {
-    const {open} = await import('./pictures.js'), {draft, partsOf, reduced, tensor} = await import('./infer.js')
+    const {open} = await import('./pictures.js'), {draft, partsOf, reduced, seen} = await import('./infer.js'), {Kernels} = await import('./kernels.js')
+    const kernels = await Kernels.load(await (await fetch('kernels-plain.wasm')).arrayBuffer(), 1)
     const file = new File([Uint8Array.from(atob(content), c => c.charCodeAt(0))], '')
     const {kind, bitmap} = await open(file, {maxBytes: 1e9, maxPixels: 1e9})
-    const picture = reduced(bitmap, kind === 'jpeg' ? draft(bitmap.width, bitmap.height, side) : 1)
-    const parts = partsOf(picture, ...card.resize).map(box => new Uint8Array(tensor(picture, box, card).buffer))
+    const picture = reduced(bitmap, kind === 'jpeg' ? draft(bitmap.width, bitmap.height, side) : 1, kernels)
+    const parts = partsOf(picture, ...card.resize).map(box => seen(picture, box, card, kernels))
     return parts.map(bytes => Array.from({length: Math.ceil(bytes.length/32768)}, (_, i) => btoa(String.fromCharCode(...bytes.subarray(i*32768, (i + 1)*32768)))))
 }"""
 
 def seen(page, card, content):
-    "What the page gives to the network for a picture, as `Classifier.preprocess` does in Python."
+    "What the page gives to the network for a picture, normalised as `Classifier.preprocess` does it."
     parts = page.evaluate(SEEN, [base64.b64encode(content).decode(), card.to_dict(), DECODE_SIDE])
-    return np.array([np.frombuffer(b''.join(map(base64.b64decode, p)), '<f4').reshape(3, *card.size) for p in parts])
+    pixels = np.array([np.frombuffer(b''.join(map(base64.b64decode, p)), 'u1').reshape(*card.size, 4)[..., :3] for p in parts])
+    return ((pixels/255 - card.mean)/card.std).transpose(0, 3, 1, 2)
 
 def test_what_the_network_sees_is_exactly_what_python_prepares(url, visit):
     page, classifier = visit(url), Classifier()
@@ -216,21 +219,131 @@ def test_any_model_of_bearclf(name, changes, built, visit, tmp_path):
     rows, classifier = table(page), Classifier(model)
     for f, content in files.items(): same(rows[f], classifier.predict(content), 1e-4)
 
-@pytest.mark.parametrize('odd', ['zero point', 'made by a node'])
-def test_a_model_of_another_make_stays_as_it_is(tmp_path, odd):
-    "Where the weights of convolutions are not quantized as ours are, bytes stay bytes."
-    import onnx
-    model = onnx.load(room.MODEL)
-    named = {t.name: t for t in model.graph.initializer}
-    node = next(n for n in model.graph.node if n.op_type == 'DequantizeLinear' and n.input[0].endswith('blocks.1.0.conv_dw.weight_quantized'))
-    if odd == 'zero point':
-        zeros = onnx.numpy_helper.to_array(named[node.input[2]])
-        named[node.input[2]].CopyFrom(onnx.numpy_helper.from_array(zeros + np.int8(3), node.input[2]))
-    else:
-        model.graph.node.insert(0, onnx.helper.make_node('Identity', [node.input[0]], ['again']))
-        node.input[0] = 'again'
-    onnx.save(model, tmp_path/'odd.onnx')
-    assert room.for_browsers(Classifier(tmp_path/'odd.onnx')) == (tmp_path/'odd.onnx').read_bytes()
+SAID = """async ([name, code, threads, card, pixels]) => {
+    const {Kernels} = await import('./kernels.js'), {load} = await import('./network.js'), bytes = async name => (await fetch(name)).arrayBuffer()
+    const kernels = await Kernels.load(await bytes(code), threads), run = load(card, kernels, await bytes(name)), said = []
+    for (const p of pixels) {
+        const {logits, evidence} = run(Uint8Array.from(atob(p), c => c.charCodeAt(0)))
+        said.push([[...logits.data], [...evidence.data]])
+        kernels.reset()
+    }
+    return said
+}"""
+
+def prepared(images, mean, std):
+    "As `Classifier.preprocess` does it, in floats of 32 bits."
+    mean, std = np.float32(mean), np.float32(std)
+    return np.array([np.float32(im)*(1/(255*std)) - mean/std for im in images]).transpose(0, 3, 1, 2)
+
+def said(page, folder, model, code, threads=1, n=4):
+    "What network.js says of `n` drawings, and what onnxruntime says: logits and maps."
+    (folder/f'{model.stem}.test').write_bytes(for_browsers(model))
+    session = ort.InferenceSession(str(model), providers=['CPUExecutionProvider'])
+    size = session.get_inputs()[0].shape[2:]
+    drawings = [np.asarray(draw((('teddys',), ('grizzly', 'black_bear'), ())[i % 3], random.Random(i)).resize(size[::-1]).convert('RGB')) for i in range(n)]
+    mean, std = [.485, .456, .406], [.229, .224, .225]
+    pixels = [base64.b64encode(np.dstack([d, np.zeros(size, np.uint8)]).tobytes()).decode() for d in drawings]
+    found = page.evaluate(SAID, [f'{model.stem}.test', code, threads, dict(size=size, resize=size, mean=mean, std=std), pixels])
+    x = prepared(drawings, mean, std)
+    for mine, image in zip(found, x):
+        theirs = session.run(None, dict(image=image[None]))
+        for a, b in zip(mine, theirs): yield np.array(a), b.ravel()
+
+@pytest.fixture(scope='module')
+def quick(tmp_path_factory):
+    """A small network in eight bits, of convolutions of all kinds, in an uneven size: random, and with weights at both ends of what eight bits hold."""
+    import torch
+    from bearclf.features import to_int8, to_onnx
+    torch.manual_seed(0)
+    n = torch.nn
+    class Twice(n.Module):
+        def __init__(self, *layers):
+            super().__init__()
+            self.layers = n.Sequential(*layers)
+        def forward(self, x): return x + self.layers(x)
+    net = n.Sequential(n.Conv2d(3, 16, 3, 2), n.ReLU6(), n.ZeroPad2d((1, 2, 1, 2)), n.Conv2d(16, 16, 5, 2, groups=16), n.ReLU6(), n.Conv2d(16, 32, 1, 2),
+                       Twice(n.Conv2d(32, 32, 3, 1, 1, groups=32), n.ReLU6(), n.Conv2d(32, 32, 1)), n.Conv2d(32, 40, 3, padding=1), n.ReLU(),
+                       n.AvgPool2d(3, 1), n.Conv2d(40, 24, 1)).eval()
+    for layer in net.modules():
+        if isinstance(layer, n.Conv2d): layer.weight.data[::3, 0].fill_(layer.weight.abs().max()*1.2); layer.weight.data[::3, -1, -1, -1] = -layer.weight.max()
+    class Head(n.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net
+        def forward(self, x):
+            evidence = self.net(x)
+            return evidence.mean((2, 3)), evidence
+    folder = tmp_path_factory.mktemp('quick')
+    to_onnx(Head(), (3, 75, 50), str(folder/'floats.onnx'), 'image', ['logits', 'evidence'])
+    to_int8(folder/'floats.onnx', folder/'quick.onnx', [torch.randn(4, 3, 75, 50).numpy()])
+    return folder/'quick.onnx'
+
+@pytest.mark.parametrize('code', ['kernels.wasm', 'kernels-plain.wasm'])
+def test_the_network_says_what_onnxruntime_says(code, url, visit, server, quick):
+    page, folder = visit(url), server.folder/'a b'/'bears'/'try'
+    for model in (room.MODEL, quick):
+        gaps = [np.abs(a - b).max()/b.std() for a, b in said(page, folder, model, code)]
+        assert np.median(gaps) < 1e-3 and max(gaps) < .03, (model.stem, gaps)
+
+def test_several_threads_say_the_same(url, visit, server):
+    page, folder = visit(url), server.folder/'a b'/'bears'/'try'
+    one = [a for a, _ in said(page, folder, room.MODEL, 'kernels.wasm')]
+    page.evaluate('() => navigator.serviceWorker.ready.then(() => true)')
+    page.reload()
+    expect(page.locator('body')).to_have_attribute('data-ready', 'true')
+    assert page.evaluate('crossOriginIsolated')
+    for threads in (2, 3):
+        for a, (b, _) in zip(one, said(page, folder, room.MODEL, 'kernels.wasm', threads)): assert (a == b).all()
+
+def changed(model, folder, change):
+    "A copy of the model file, changed."
+    model = onnx.load(model)
+    change(model.graph, {t.name: t for t in model.graph.initializer})
+    onnx.save(model, folder/'odd.onnx')
+    return folder/'odd.onnx'
+
+def _of_weights(graph): return next(n for n in graph.node if n.op_type == 'DequantizeLinear' and n.input[0].endswith('blocks.1.0.conv_pw.weight_quantized'))
+
+def zero_point(graph, tensors):
+    t = tensors[_of_weights(graph).input[2]]
+    t.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(t) + np.int8(3), t.name))
+
+def all_eight_bits(graph, tensors):
+    t = tensors[_of_weights(graph).input[0]]
+    w = onnx.numpy_helper.to_array(t).copy()
+    w.flat[0] = 127
+    t.CopyFrom(onnx.numpy_helper.from_array(w, t.name))
+
+def made_by_a_node(graph, tensors):
+    node = _of_weights(graph)
+    graph.node.insert(0, onnx.helper.make_node('Identity', [node.input[0]], ['again']))
+    node.input[0] = 'again'
+
+def another_operator(graph, tensors):
+    next(n for n in graph.node if n.op_type == 'Abs').op_type = 'Neg'
+
+def signed_bytes(graph, tensors): tensors['image_zero_point'].data_type = onnx.TensorProto.INT8
+
+def another_bias(graph, tensors):
+    node = next(n for n in graph.node if n.output[0].endswith('blocks.1.0.conv_pw.weight_bias'))
+    tensors[node.input[1]].CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensors[node.input[1]])*np.float32(1.5), node.input[1]))
+
+@pytest.mark.parametrize('change', [signed_bytes, another_bias])
+def test_what_only_looks_like_our_bytes_is_none(change, tmp_path): assert for_browsers(changed(room.MODEL, tmp_path, change)) is None
+
+@pytest.mark.parametrize('change', [zero_point, all_eight_bits, made_by_a_node, another_operator])
+def test_for_a_model_of_another_make_the_page_takes_onnxruntime(change, tmp_path, runtime):
+    odd = changed(room.MODEL, tmp_path, change)
+    assert for_browsers(odd) is None and for_browsers(room.MODEL)
+    sizes = build_site(tmp_path/'public', odd, runtime)
+    assert {'model.onnx.gz', 'onnx.js', 'runtime/ort.wasm.bundle.min.js'} <= {*sizes} and not {'network.js', 'network.bin.gz'} & {*sizes}
+
+def test_the_kernels_are_made_of_their_source(tmp_path):
+    "And have no memory of their own, which threads would write over each other."
+    folder = room.WEB[1]
+    before = {f.name: f.read_bytes() for f in folder.glob('*.wasm')}
+    subprocess.run([Path(__file__).parent.parent/'.ci'/'kernels', tmp_path], check=True)
+    assert before and before == {f.name: f.read_bytes() for f in tmp_path.iterdir()}
 
 def test_maps_and_names_of_a_model(built, visit, tmp_path):
     names = dict(red='the colour of <b>fire</b>', top_left="where books' begin")
@@ -534,11 +647,11 @@ def test_by_keyboard_and_for_a_screen_reader(url, visit):
 
 def test_without_a_network_the_page_says_so_and_tries_again(built, browser, server):
     url = built('broken')
-    model = server.folder/'a b'/'broken'/'try'/'model.onnx.gz'
+    model = server.folder/'a b'/'broken'/'try'/'network.bin.gz'
     model.rename(model.with_suffix('.away'))
     page = browser.new_page()
     page.goto(url)
-    expect(page.locator('#waiting')).to_contain_text('The model can not be made ready (model.onnx.gz is missing (404))')
+    expect(page.locator('#waiting')).to_contain_text('The model can not be made ready (network.bin.gz is missing (404))')
     model.with_suffix('.away').rename(model)
     page.get_by_role('button', name='Try again').click()
     expect(page.locator('body')).to_have_attribute('data-ready', 'true')
@@ -548,31 +661,41 @@ def test_without_a_network_the_page_says_so_and_tries_again(built, browser, serv
 
 def test_the_command(runtime, tmp_path, capsys):
     assert site(SimpleNamespace(out=str(tmp_path/'public'), model=None, runtime=runtime)) == 0
-    assert 'a first visit loads' in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert 'a first visit loads' in said and 'HEIC' not in said
     first = sum(f.stat().st_size for f in (tmp_path/'public').rglob('*') if f.is_file() and f.parent.name != 'heic')
-    assert first - (tmp_path/'public'/'model.onnx.gz').stat().st_size < 5e6 # all but the model
+    assert first - (tmp_path/'public'/'network.bin.gz').stat().st_size < 1e6 # all but the model
     assert not [f for f in tmp_path.iterdir() if f.name != 'public']
 
-def test_without_npm_and_without_a_network(tmp_path, monkeypatch):
-    monkeypatch.setenv('PATH', str(tmp_path))
-    with pytest.raises(BearclfError, match='there is no npm.*--runtime'): build_site(tmp_path/'public')
-    fake = tmp_path/'npm'
-    fake.write_text('#!/bin/sh\nexit 1\n')
-    fake.chmod(0o755)
-    with pytest.raises(BearclfError, match='npm did not get it.*--runtime'): build_site(tmp_path/'public')
-    assert [f.name for f in tmp_path.iterdir()] == ['npm']
+NPM = dict(none=('there is no npm', None), fails=('npm did not get it', 'exit 1'))
 
-def test_an_archive_that_is_not_the_pinned_one(tmp_path, monkeypatch):
-    fake = tmp_path/'npm'
-    fake.write_text('#!/bin/sh\n: > onnxruntime-web.tgz\n')
-    fake.chmod(0o755)
+@pytest.mark.parametrize('why, script', NPM.values(), ids=NPM)
+def test_without_npm_or_a_network(why, script, tmp_path, monkeypatch, capsys):
+    "HEIC does without its decoder; a model that needs onnxruntime-web does not."
     monkeypatch.setenv('PATH', str(tmp_path))
-    with pytest.raises(BearclfError, match='is not what was pinned'): build_site(tmp_path/'public')
+    if script:
+        (tmp_path/'npm').write_text(f'#!/bin/sh\n{script}\n')
+        (tmp_path/'npm').chmod(0o755)
+    with pytest.raises(BearclfError, match=f'onnxruntime-web, which the page needs, can not be had .{why}.*--runtime'):
+        build_site(tmp_path/'public', tiny_model(tmp_path/'tiny.onnx'))
+    assert not (tmp_path/'public').exists()
+    assert site(SimpleNamespace(out=str(tmp_path/'public'), model=None, runtime=None)) == 0
+    assert 'HEIC pictures open only where the browser can (Safari): their decoder, libheif-js, could not be had.' in capsys.readouterr().out
 
-def test_a_runtime_that_was_changed(runtime, tmp_path):
+@pytest.mark.parametrize('model', [tiny_model, None])
+def test_an_archive_that_is_not_the_pinned_one(model, tmp_path, monkeypatch):
+    (tmp_path/'npm').write_text('#!/bin/sh\n: > package.tgz\n')
+    (tmp_path/'npm').chmod(0o755)
+    monkeypatch.setenv('PATH', str(tmp_path))
+    with pytest.raises(BearclfError, match='is not what was pinned'): build_site(tmp_path/'public', model and model(tmp_path/'tiny.onnx'))
+    assert not (tmp_path/'public').exists()
+
+@pytest.mark.parametrize('name, package, model', [('ort.wasm.bundle.min.mjs', 'onnxruntime-web', tiny_model), ('libheif-bundle.mjs', 'libheif-js', None)])
+def test_a_runtime_that_was_changed(name, package, model, runtime, tmp_path):
     shutil.copytree(runtime, tmp_path/'runtime')
-    next((tmp_path/'runtime').rglob('ort.wasm.bundle.min.mjs')).write_bytes(b'alert(1)')
-    with pytest.raises(BearclfError, match='ort.wasm.bundle.min.mjs in .* is not that of onnxruntime-web'): build_site(tmp_path/'public', runtime=tmp_path/'runtime')
+    next((tmp_path/'runtime').rglob(name)).write_bytes(b'alert(1)')
+    with pytest.raises(BearclfError, match=f'{name} in .* is not that of {package}'):
+        build_site(tmp_path/'public', model and model(tmp_path/'tiny.onnx'), tmp_path/'runtime')
     assert not (tmp_path/'public').exists()
 
 def test_places_where_no_site_can_be(tmp_path):

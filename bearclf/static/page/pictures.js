@@ -125,11 +125,11 @@ async function decoded(kind, parts, heic) {
   throw new Refusal(DAMAGED)
 }
 
-// What is there of a JPEG that was cut short, with a sentence: the box outside of which all is the grey of nothing.
-// `rest_of` in bearclf/pictures.py does the same.
+// What is there of a JPEG that was cut short, four bytes a pixel, with a sentence: the box outside of which all is the
+// grey of nothing. `rest_of` in bearclf/pictures.py does the same.
 export function restOf({width, height, data}) {
   let [left, top, right, bottom] = [width, height, 0, 0]
-  for (let y = 0, i = 0; y < height; y++) for (let x = 0; x < width; x++, i += 3) {
+  for (let y = 0, i = 0; y < height; y++) for (let x = 0; x < width; x++, i += 4) {
     if (data[i] === 128 && data[i + 1] === 128 && data[i + 2] === 128) continue
     left = Math.min(left, x)
     top = Math.min(top, y)

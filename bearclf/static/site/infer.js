@@ -10,42 +10,27 @@ export function draft(width, height, side) {
   return [8, 4, 2, 1].find(s => s <= fits) ?? 1
 }
 
-// The picture as rows of red, green, blue: {width, height, data}, `s` times smaller, white where it is transparent.
-// Decoders of JPEG scale by averaging squares of s x s pixels, so that is done here, from strips that fit into a small
-// canvas.
-export function reduced(bitmap, s) {
-  const width = Math.ceil(bitmap.width/s), height = Math.ceil(bitmap.height/s)
-  const data = new Uint8Array(width*height*3), strip = 32*s
-  const canvas = new OffscreenCanvas(bitmap.width, Math.min(strip, bitmap.height))
-  const pen = canvas.getContext('2d', {willReadFrequently: true})
+// The picture in the memory of the kernels, four bytes a pixel: {width, height, at, pitch: bytes of a row}, `s` times
+// smaller, white where it is transparent. Decoders of JPEG scale by averaging squares of s x s pixels, so that is done here, from strips that fit
+// into a small canvas.
+export function reduced(bitmap, s, kernels) {
+  const width = Math.ceil(bitmap.width/s), height = Math.ceil(bitmap.height/s), strip = Math.min(32*s, bitmap.height)
+  const {at} = kernels.take(4*width*height), canvas = new OffscreenCanvas(bitmap.width, strip)
+  const pen = canvas.getContext('2d', {willReadFrequently: true}), part = s > 1 && kernels.take(4*bitmap.width*strip)
   for (let top = 0; top < bitmap.height; top += strip) {
-    const rows = Math.min(strip, bitmap.height - top)
+    const rows = Math.min(strip, bitmap.height - top), to = at + 4*width*top/s
     pen.fillStyle = 'white'
     pen.fillRect(0, 0, bitmap.width, rows)
     pen.drawImage(bitmap, 0, top, bitmap.width, rows, 0, 0, bitmap.width, rows)
-    const rgba = pen.getImageData(0, 0, bitmap.width, rows).data
-    average(rgba, bitmap.width, rows, s, data, width, top/s)
+    kernels.view(Uint8Array, part ? part.at : to).set(pen.getImageData(0, 0, bitmap.width, rows).data)
+    if (part) kernels.call('averaged', Math.ceil(rows/s), part.at, rows, bitmap.width, Math.log2(s), width, to)
   }
-  return {width, height, data}
+  if (part) kernels.give(part)
+  return {width, height, at, pitch: 4*width}
 }
 
-// Squares of s x s pixels of `rgba`, averaged into the rows of `data` from `row` on; at the edges the last pixels count
-// again.
-function average(rgba, width, rows, s, data, outWidth, row) {
-  const sums = new Uint32Array(outWidth*3), area = s*s
-  for (let y = 0; y < rows; y += s, row++) {
-    sums.fill(area/2)
-    for (let dy = 0; dy < s; dy++) {
-      const line = Math.min(y + dy, rows - 1)*width
-      for (let x = 0, to = 0; x < outWidth; x++, to += 3) for (let dx = 0; dx < s; dx++) {
-        const from = (line + Math.min(x*s + dx, width - 1))*4
-        sums[to] += rgba[from]
-        sums[to + 1] += rgba[from + 1]
-        sums[to + 2] += rgba[from + 2]
-      }
-    }
-    for (let i = 0; i < sums.length; i++) data[row*sums.length + i] = sums[i]/area
-  }
+export function cropped({at, pitch}, [left, top, right, bottom]) {
+  return {width: right - left, height: bottom - top, at: at + top*pitch + 4*left, pitch}
 }
 
 // The picture in one to four parts along the side that would be squashed, as boxes [left, top, right, bottom]:
@@ -67,80 +52,72 @@ function roundHalfEven(x) { return x % 1 === .5 ? 2*Math.round(x/2) : Math.round
 const ONE = 2**22
 
 function triangles(from, to) {
-  const scale = from/to, support = Math.max(scale, 1)
-  return Array.from({length: to}, (_, i) => {
+  const scale = from/to, support = Math.max(scale, 1), length = 4 + Math.ceil(2*support)
+  const res = new Int32Array(to*length) // for each: the first pixel, how many there are, their weights
+  for (let i = 0; i < to; i++) {
     const centre = (i + .5)*scale
     const first = Math.max(0, Math.trunc(centre - support + .5))
     const end = Math.min(from, Math.trunc(centre + support + .5))
-    const height = k => Math.max(0, 1 - Math.abs((first + k - centre + .5)/support))
-    const weights = Float64Array.from({length: end - first}, (_, k) => height(k))
-    const sum = weights.reduce((a, b) => a + b, 0)
-    return {first, weights: weights.map(w => Math.floor(w/sum*ONE + .5))}
-  })
+    const height = k => Math.max(0, 1 - Math.abs((k - centre + .5)/support))
+    let sum = 0, at = i*length + 2
+    for (let k = first; k < end; k++) sum += height(k)
+    for (let k = first; k < end; k++) res[at++] = Math.floor(height(k)/sum*ONE + .5)
+    res[i*length] = first
+    res[i*length + 1] = end - first
+  }
+  return {length, weights: res}
 }
 
-// What is in `box` of the picture, resized. Pillow goes along the rows first, and since its version 13 along the
+// The pixels in `box` of the picture, resized. Pillow goes along the rows first, and since its version 13 along the
 // columns where far more is cut off there.
-export function resize(picture, box, width, height) {
-  const part = cropped(picture, box), more = part.height - height
-  if (more > 0 && more > 2*(part.width - width)) return across(down(part, height), width)
-  return down(across(part, width), height)
+export function resize(picture, box, width, height, kernels) {
+  const part = cropped(picture, box), more = part.height - height, downFirst = more > 0 && more > 2*(part.width - width)
+  const [one, other] = downFirst ? [down, across] : [across, down], [n, m] = downFirst ? [height, width] : [width, height]
+  const {at} = other(one(part, n, kernels), m, kernels)
+  return kernels.view(Uint8Array, at, 4*width*height)
 }
 
-export function cropped({width, data}, [left, top, right, bottom]) {
-  const res = new Uint8Array((right - left)*(bottom - top)*3)
-  for (let y = top; y < bottom; y++)
-    res.set(data.subarray((y*width + left)*3, (y*width + right)*3), (y - top)*(right - left)*3)
-  return {width: right - left, height: bottom - top, data: res}
+// Each row `width` pixels wide.
+function across({width: from, height, at, pitch}, width, kernels) {
+  const y = kernels.take(4*width*height).at
+  kernels.call('across', height, at, pitch, width, ...placed(triangles(from, width), kernels), y)
+  return {width, height, at: y, pitch: 4*width}
 }
 
-// Each row `width` pixels wide, rounded to 8 bits.
-function across(part, width) {
-  const data = part.data, res = new Uint8Array(width*part.height*3)
-  triangles(part.width, width).forEach(({first, weights}, x) => {
-    for (let y = 0; y < part.height; y++) {
-      let r = ONE/2, g = ONE/2, b = ONE/2, from = (y*part.width + first)*3, to = (y*width + x)*3
-      for (let k = 0; k < weights.length; k++) {
-        r += weights[k]*data[from++]
-        g += weights[k]*data[from++]
-        b += weights[k]*data[from++]
-      }
-      res[to++] = r/ONE
-      res[to++] = g/ONE
-      res[to] = b/ONE
-    }
-  })
-  return {width, height: part.height, data: res}
+// Each column `height` pixels high.
+function down({width, height: from, at, pitch}, height, kernels) {
+  const y = kernels.take(4*width*height).at
+  kernels.call('down', height, at, pitch, width, ...placed(triangles(from, height), kernels), y)
+  return {width, height, at: y, pitch: 4*width}
 }
 
-// Each column `height` pixels high, rounded to 8 bits.
-function down(part, height) {
-  const n = part.width*3, line = new Float64Array(n), res = new Uint8Array(n*height)
-  triangles(part.height, height).forEach(({first, weights}, y) => {
-    line.fill(ONE/2)
-    for (let k = 0; k < weights.length; k++)
-      for (let i = 0, from = (first + k)*n; i < n; i++) line[i] += weights[k]*part.data[from + i]
-    for (let i = 0; i < n; i++) res[y*n + i] = line[i]/ONE
-  })
-  return {width: part.width, height, data: res}
+function placed({weights, length}, kernels) {
+  const {at} = kernels.take(4*weights.length)
+  kernels.view(Int32Array, at).set(weights)
+  return [at, length]
 }
 
-// What the network sees of `box`: the middle of the resized picture, normalised, as planes of red, green and blue.
-export function tensor(picture, box, card) {
+// What the network sees of `box`: the middle of the resized picture, four bytes a pixel.
+export function seen(picture, box, card, kernels) {
   const [rh, rw] = card.resize, [h, w] = card.size, top = Math.floor((rh - h)/2), left = Math.floor((rw - w)/2)
-  const pixels = resize(picture, box, rw, rh).data, res = new Float32Array(3*h*w)
-  for (let c = 0; c < 3; c++) for (let y = 0; y < h; y++) for (let x = 0; x < w; x++)
-    res[(c*h + y)*w + x] = (pixels[((top + y)*rw + left + x)*3 + c]/255 - card.mean[c])/card.std[c]
+  const all = resize(picture, box, rw, rh, kernels), res = new Uint8Array(4*h*w)
+  for (let y = 0; y < h; y++) res.set(all.subarray(4*((top + y)*rw + left), 4*((top + y)*rw + left + w)), 4*y*w)
   return res
 }
 
-// The answer for a picture. `run` asks the network about one tensor and gives {logits, evidence}: a value for each
-// label, and maps of them (labels x rows x columns, with `dims`) or nothing. Of parts, the highest logit of each kind
-// counts, and the lowest of `other`.
-export async function predict(picture, card, run) {
+// A pixel's red, green or blue, 0 to 255, as networks take it: in floats of 32 bits, as Python has them.
+export function normalised(value, mean, std) {
+  const f = Math.fround, scale = f(1/f(255*f(std))), shift = f(f(mean)/f(std))
+  return f(f(value*scale) - shift)
+}
+
+// The answer for a picture. `run` asks the network about what is seen and gives {logits, evidence}, each {dims, data}: a
+// value for each label, and maps of them (labels x rows x columns, with `dims`) or nothing. Of parts, the highest logit
+// of each kind counts, and the lowest of `other`.
+export async function predict(picture, card, kernels, run) {
   const said = []
-  for (const box of partsOf(picture, ...card.resize)) said.push(await run(tensor(picture, box, card)))
-  const logits = card.labels.map((label, i) => (label === OTHER ? Math.min : Math.max)(...said.map(o => o.logits[i])))
+  for (const box of partsOf(picture, ...card.resize)) said.push(await run(seen(picture, box, card, kernels)))
+  const logits = card.labels.map((label, i) => (label === OTHER ? Math.min : Math.max)(...said.map(o => o.logits.data[i])))
   if (!logits.every(Number.isFinite))
     throw new Error('This model gives values that are no numbers; train or export it anew.')
   const probs = (card.multi_label ? logits.map(sigmoid) : softmax(logits))

@@ -1,11 +1,11 @@
 // A thread of its own, so that the page never stalls: it holds the model, opens pictures and answers one after another.
-import * as ort from './runtime/ort.wasm.bundle.min.js'
 import {cropped, draft, predict, reduced} from './infer.js'
+import {fitting, Kernels} from './kernels.js'
 import {DAMAGED, open, Refusal, restOf, smaller} from './pictures.js'
 
 const THREADS = crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1 // one on a first visit: see sw.js
 const SIDE = 480 // pixels: the longer side of a picture as the page shows it, if it is not enlarged
-let limits, card, session, asked = false
+let limits, card, kernels, run, asked = false
 
 // The bytes of one of the site's files, unpacked if they came packed; `count` is told how many came.
 async function fetched(url, count, signal) {
@@ -22,25 +22,17 @@ async function start(settings) {
   limits = settings
   let bytes = 0
   const count = n => postMessage({progress: bytes += n})
-  const files = ['runtime/ort-wasm-simd-threaded.wasm.gz', 'model.onnx.gz', 'card.json']
+  const ours = ['network.bin.gz'], others = ['model.onnx.gz', 'runtime/ort-wasm-simd-threaded.wasm.gz']
+  const files = ['card.json', 'kernels.wasm', 'kernels-plain.wasm', ...settings.hasNetwork ? ours : others]
   const stop = new AbortController() // where one is missing, the others need not come
   const all = Promise.all(files.map(f => fetched(f, count, stop.signal)))
-  const [wasm, model, text] = await all.catch(e => { stop.abort(); throw e })
+  const [text, fast, plain, ...model] = await all.catch(e => { stop.abort(); throw e })
   card = JSON.parse(new TextDecoder().decode(text))
-  Object.assign(ort.env.wasm, {numThreads: THREADS, wasmBinary: wasm})
-  const options = {executionProviders: ['wasm'], logSeverityLevel: 4}
-  session = await ort.InferenceSession.create(new Uint8Array(model), options)
+  kernels = await Kernels.load(fitting(fast, plain), THREADS)
+  const {load} = await import(settings.hasNetwork ? './network.js' : './onnx.js')
+  run = await load(card, kernels, ...model)
   postMessage({ready: true, card})
-  const empty = () => new Float32Array(3*card.size[0]*card.size[1])
-  setTimeout(() => asked || run(empty()), 100) // the first run is slow: it need not be a picture's
-}
-
-// What the network says of one tensor.
-async function run(pixels) {
-  const hasMaps = session.outputNames.includes('evidence') && String(card.resize) === String(card.size)
-  const wanted = hasMaps ? ['logits', 'evidence'] : ['logits']
-  const out = await session.run({image: new ort.Tensor('float32', pixels, [1, 3, ...card.size])}, wanted)
-  return {logits: out.logits.data, evidence: out.evidence}
+  setTimeout(() => asked || run(new Uint8Array(4*card.size[0]*card.size[1])), 100) // the first run is slow: it need not be a picture's
 }
 
 // A decoder of HEIC for browsers that have none of their own, fetched when the first such picture comes.
@@ -62,11 +54,16 @@ async function heic(bytes) {
 async function look(file) {
   const {kind, cut, bitmap} = await open(file, {...limits, heic: limits.heic && heic})
   try {
-    const s = kind === 'jpeg' ? draft(bitmap.width, bitmap.height, limits.decodeSide) : 1, picture = reduced(bitmap, s)
-    if (!cut) return {...await predict(picture, card, run), thumbnail: await smaller(bitmap, SIDE, .85)}
-    const {box, note} = restOf(picture), [left, top, right, bottom] = box, rest = cropped(picture, box)
+    kernels.reset()
+    const s = kind === 'jpeg' ? draft(bitmap.width, bitmap.height, limits.decodeSide) : 1, picture = reduced(bitmap, s, kernels)
+    if (!cut) {
+      const isSmall = kind === 'jpeg' && Math.max(bitmap.width, bitmap.height) <= SIDE // and is shown as it is
+      return {...await predict(picture, card, kernels, run), thumbnail: isSmall ? null : await smaller(bitmap, SIDE, .85)}
+    }
+    const {width, height, at} = picture, data = kernels.view(Uint8Array, at, 4*width*height)
+    const {box, note} = restOf({width, height, data}), [left, top, right, bottom] = box, rest = cropped(picture, box)
     const part = await createImageBitmap(bitmap, left*s, top*s, (right - left)*s, (bottom - top)*s)
-    return {...await predict(rest, card, run), note, thumbnail: await smaller(part, SIDE, .85)}
+    return {...await predict(rest, card, kernels, run), note, thumbnail: await smaller(part, SIDE, .85)}
   } finally { bitmap.close() }
 }
 

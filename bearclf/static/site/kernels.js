@@ -1,0 +1,78 @@
+// What kernels.c does, for JavaScript: its memory, and threads that share the work.
+
+const WORDS = 2, NUMBERS = 31, FIRST = 8*(1 + NUMBERS) // the memory begins with two whole numbers and one job
+
+// The code of the kernels that this browser can run: `fast` needs relaxed SIMD.
+export const fitting = (fast, plain) => WebAssembly.validate(fast) ? fast : plain
+
+export class Kernels {
+  // `code` are the bytes of the module; `threads` may be more than one where memory can be shared.
+  static async load(code, threads) {
+    const memory = new WebAssembly.Memory({initial: 16, maximum: 32768, shared: true})
+    const module = await WebAssembly.compile(code), {exports} = await WebAssembly.instantiate(module, {env: {memory}})
+    const helpers = Array.from({length: threads - 1}, (_, i) => new Promise((done, failed) => {
+      const helper = new Worker(new URL('helper.js', import.meta.url), {type: 'module'})
+      helper.onmessage = done
+      helper.onerror = failed
+      helper.postMessage({module, memory, i: i + 1})
+    }))
+    await Promise.all(helpers)
+    return new Kernels(memory, exports, threads)
+  }
+
+  constructor(memory, exports, threads) {
+    Object.assign(this, {memory, exports, threads, names: Object.keys(exports), end: FIRST, free: []})
+    this.job = jobIn(memory)
+  }
+
+  // A place in the memory, of at least `size` bytes: one that is free again, or a new one.
+  take(size) {
+    const fits = this.free.filter(o => o.size >= size).sort((a, b) => a.size - b.size)[0]
+    if (fits) return this.free.splice(this.free.indexOf(fits), 1)[0]
+    const place = {at: this.end, size: Math.ceil(size/16)*16}, left = this.memory.buffer.byteLength - this.end
+    if (left < place.size) this.memory.grow(Math.ceil((place.size - left)/65536))
+    this.end += place.size
+    return place
+  }
+
+  give(place) { this.free.push(place) }
+
+  // All that was taken up to now stays; all that was taken since then is gone.
+  keep() { this.kept = this.end }
+  reset() { [this.end, this.free] = [this.kept ?? FIRST, []] }
+
+  view(Type, at, length) { return new Type(this.memory.buffer, at, length) }
+
+  // Call a kernel for `n` rows, pixels or whatever it counts, with these arguments.
+  call(name, n, ...args) {
+    const {words, numbers} = this.job, share = Math.ceil(n/this.threads/4)*4
+    if (this.threads > 1) {
+      numbers.set([this.names.indexOf(name), n, share, ...args])
+      Atomics.store(words, 1, this.threads - 1)
+      Atomics.add(words, 0, 1)
+      Atomics.notify(words, 0)
+    }
+    this.exports[name](0, Math.min(n, share), ...args)
+    while (Atomics.load(words, 1)); // the others are about as far
+  }
+}
+
+// Where the job stands: its number and how many helpers are not done; the kernel, its n, a thread's share, arguments.
+function jobIn(memory) {
+  return {words: new Int32Array(memory.buffer, 0, WORDS), numbers: new Float64Array(memory.buffer, 8, NUMBERS)}
+}
+
+// What helper.js does, for ever: its share of each job.
+export async function help({module, memory, i}, ready) {
+  const {exports} = await WebAssembly.instantiate(module, {env: {memory}})
+  const kernels = Object.values(exports), {words, numbers} = jobIn(memory)
+  let done = Atomics.load(words, 0)
+  ready()
+  for (;; done++) {
+    for (let spun = 0; spun < 1000 && Atomics.load(words, 0) === done; spun++); // the next one mostly comes at once
+    Atomics.wait(words, 0, done)
+    const [name, n, share, ...args] = numbers
+    if (i*share < n) kernels[name](i*share, Math.min(n, (i + 1)*share), ...args)
+    Atomics.sub(words, 1, 1)
+  }
+}
