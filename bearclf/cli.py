@@ -396,11 +396,12 @@ def site(args):
 def _site_args(commands):
     p = _command(commands, 'site', site, 'write a page that needs no server, for any web space', 'bearclf site public',
                  '\nOUT becomes a folder of files: the page, the model, and what runs it in the browser.'
-                 '\nPictures never leave the visitor\'s device. What runs it, onnxruntime-web, is fetched'
-                 '\nby npm; without npm or network, name a folder that has it with --runtime.')
+                 '\nPictures never leave the visitor\'s device. The decoder of HEIC, and onnxruntime-web for'
+                 '\na model that bearclf did not train, are fetched by npm; without npm or network, name'
+                 '\na folder that has them with --runtime.')
     p.add_argument('out', metavar='OUT', help='the folder to write; an older page there is replaced')
     _add_model(p)
-    p.add_argument('--runtime', metavar='FOLDER', help='a folder where `npm install onnxruntime-web` was run')
+    p.add_argument('--runtime', metavar='FOLDER', help='a folder where `npm install libheif-js onnxruntime-web` was run')
 
 # %% ../nbs/34_cli.ipynb #13254d98
 def dedupe_images(args):

@@ -4,7 +4,7 @@
     pip install -e '.[docs]' && python docs/build.py public
 
 Lessons and rooms are pages: what is exported stands there with its arguments, its source folded away; what is hidden is left out. The page that needs
-no server lies under try/ (its runtime comes by npm, or from a folder given with --runtime). Any warning of Sphinx is an error, and so is a link
+no server lies under try/ (what it takes from npm may come from a folder given with --runtime). Any warning of Sphinx is an error, and so is a link
 within the site that leads nowhere, or a script, style or picture that is fetched from elsewhere."""
 import argparse, ast, base64, io, json, re, shutil, sys, tempfile, textwrap, tokenize
 from html.parser import HTMLParser

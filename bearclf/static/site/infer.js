@@ -29,6 +29,13 @@ export function reduced(bitmap, s, kernels) {
   return {width, height, at, pitch: 4*width}
 }
 
+// The picture as a canvas.
+export function drawn({width, height, at}, kernels) {
+  const canvas = new OffscreenCanvas(width, height), pixels = new Uint8ClampedArray(kernels.view(Uint8Array, at, 4*width*height))
+  canvas.getContext('2d').putImageData(new ImageData(pixels, width, height), 0, 0)
+  return canvas
+}
+
 export function cropped({at, pitch}, [left, top, right, bottom]) {
   return {width: right - left, height: bottom - top, at: at + top*pitch + 4*left, pitch}
 }

@@ -215,15 +215,18 @@ EXPORT(down)(int from, int to, const uint8 *x, int pitch, int columns, const int
         put_pixel(y + 4*(row*columns + i), mean(x + 4*i, pitch, weights + row*length));
 }
 
-// Means of squares of 2**bits pixels each way; at the edges the last pixels count again.
+// Means of squares of 2**bits pixels each way, 2, 4 or 8; at the edges the last pixels count again.
 EXPORT(averaged)(int from, int to, const uint8 *x, int height, int width, int bits, int columns, uint8 *y) {
     int s = 1 << bits;
     for (int row = from; row < to; row++) for (int column = 0; column < columns; column++) {
-        vec sum = wasm_i32x4_splat(s*s/2);
-        for (int dy = 0; dy < s; dy++) for (int dx = 0; dx < s; dx++) {
-            int r = row*s + dy, c = column*s + dx;
-            sum = wasm_i32x4_add(sum, pixel(x + 4*((r < height ? r : height - 1)*width + (c < width ? c : width - 1))));
+        vec sums = wasm_i16x8_splat(0); // of two neighbours' colours
+        for (int dy = 0; dy < s; dy++) {
+            const uint8 *line = x + 4*width*(row*s + dy < height ? row*s + dy : height - 1);
+            vec last = wasm_u16x8_extend_low_u8x16(wasm_v128_load32_zero(line + 4*(width - 1)));
+            for (int c = column*s; c < column*s + s; c += 2)
+                sums = wasm_i16x8_add(sums, c + 1 < width ? wasm_u16x8_load8x8(line + 4*c) : wasm_i16x8_add(last, last));
         }
-        put_pixel(y + 4*(row*columns + column), wasm_i32x4_shr(sum, 2*bits));
+        vec sum = wasm_i32x4_add(wasm_u32x4_extend_low_u16x8(sums), wasm_u32x4_extend_high_u16x8(sums));
+        put_pixel(y + 4*(row*columns + column), wasm_i32x4_shr(wasm_i32x4_add(sum, wasm_i32x4_splat(s*s/2)), 2*bits));
     }
 }

@@ -1,5 +1,5 @@
 // A thread of its own, so that the page never stalls: it holds the model, opens pictures and answers one after another.
-import {cropped, draft, predict, reduced} from './infer.js'
+import {cropped, draft, drawn, predict, reduced} from './infer.js'
 import {fitting, Kernels} from './kernels.js'
 import {DAMAGED, open, Refusal, restOf, smaller} from './pictures.js'
 
@@ -58,7 +58,8 @@ async function look(file) {
     const s = kind === 'jpeg' ? draft(bitmap.width, bitmap.height, limits.decodeSide) : 1, picture = reduced(bitmap, s, kernels)
     if (!cut) {
       const isSmall = kind === 'jpeg' && Math.max(bitmap.width, bitmap.height) <= SIDE // and is shown as it is
-      return {...await predict(picture, card, kernels, run), thumbnail: isSmall ? null : await smaller(bitmap, SIDE, .85)}
+      const shown = s > 1 ? drawn(picture, kernels) : bitmap, answer = await predict(picture, card, kernels, run)
+      return {...answer, thumbnail: isSmall ? null : await smaller(shown, SIDE, .85)}
     }
     const {width, height, at} = picture, data = kernels.view(Uint8Array, at, 4*width*height)
     const {box, note} = restOf({width, height, data}), [left, top, right, bottom] = box, rest = cropped(picture, box)
