@@ -181,7 +181,7 @@ def site_files(
 )->dict: # place in the site -> content
     "All files of a site. `ModelError` if the model can't be used, `BearclfError` if the runtime can't be had."
     classifier = Classifier(model)
-    network = for_browsers(classifier.file)
+    network = for_browsers(classifier)
     files = runtime_files(network is None, runtime)
     heavy = {'network.bin': network} if network else {_WASM: files.pop(_WASM), 'model.onnx': classifier.file.read_bytes()}
     heavy = {f'{name}.gz': _packed(content) for name, content in heavy.items()}

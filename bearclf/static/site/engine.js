@@ -50,6 +50,7 @@ function answered(data) {
   clearTimeout(timer)
   const tell = done
   done = null
+  if (data.isLarge) start()
   tell(data)
 }
 

@@ -127,9 +127,10 @@ export async function predict(picture, card, kernels, run) {
   const logits = card.labels.map((label, i) => (label === OTHER ? Math.min : Math.max)(...said.map(o => o.logits.data[i])))
   if (!logits.every(Number.isFinite))
     throw new Error('This model gives values that are no numbers; train or export it anew.')
-  const probs = (card.multi_label ? logits.map(sigmoid) : softmax(logits))
-  return {probs, maps: joined(said.map(o => o.evidence), picture.width > picture.height, card.multi_label)}
+  return {probs: probabilities(logits, card), maps: joined(said.map(o => o.evidence), picture.width > picture.height, card.multi_label)}
 }
+
+export function probabilities(logits, card) { return card.multi_label ? logits.map(sigmoid) : softmax(logits) }
 
 function sigmoid(x) { return 1/(1 + Math.exp(-x)) }
 

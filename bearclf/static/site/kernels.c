@@ -156,18 +156,20 @@ static inline void widened(const int8 *x, vec *a, vec *b) { // eight bytes
     *b = wasm_i32x4_extend_high_i16x8(v);
 }
 
-// Averages of side x side pixels, for rows of the result.
-EXPORT(pooled)(int from, int to, const int8 *x, int width, int channels, int columns, int side, int stride, float scale,
-               float rest, int8 *y) {
-    vec scales = wasm_f32x4_splat(scale), rests = wasm_f32x4_splat(rest);
+// Averages of side x side pixels, for rows of the result: of floats one after another, as onnxruntime has them. The zero
+// of what comes out is that of ONNX.
+EXPORT(pooled)(int from, int to, const int8 *x, int width, int channels, int columns, int side, int stride,
+               float scale_x, float scale_y, int zero_x, int zero_y, int8 *y) {
+    vec sx = wasm_f32x4_splat(scale_x), sy = wasm_f32x4_splat(scale_y), zx = wasm_i32x4_splat(zero_x);
+    vec zy = wasm_f32x4_splat(zero_y), area = wasm_f32x4_splat(side*side), less = wasm_i32x4_splat(128);
     for (int row = from; row < to; row++) for (int column = 0; column < columns; column++) for (int n = 0; n < channels; n += 8) {
-        vec a = wasm_i32x4_splat(0), b = a, u, v;
+        vec a = wasm_f32x4_splat(0), b = a, u, v;
         for (int dy = 0; dy < side; dy++) for (int dx = 0; dx < side; dx++) {
             widened(x + ((row*stride + dy)*width + column*stride + dx)*channels + n, &u, &v);
-            a = wasm_i32x4_add(a, u), b = wasm_i32x4_add(b, v);
+            a = wasm_f32x4_add(a, scaled(wasm_i32x4_sub(u, zx), sx)), b = wasm_f32x4_add(b, scaled(wasm_i32x4_sub(v, zx), sx));
         }
-        put8(y + (row*columns + column)*channels + n, rounded(wasm_f32x4_add(scaled(a, scales), rests)),
-                                                      rounded(wasm_f32x4_add(scaled(b, scales), rests)));
+        a = wasm_f32x4_add(wasm_f32x4_div(wasm_f32x4_div(a, area), sy), zy), b = wasm_f32x4_add(wasm_f32x4_div(wasm_f32x4_div(b, area), sy), zy);
+        put8(y + (row*columns + column)*channels + n, wasm_i32x4_sub(rounded(a), less), wasm_i32x4_sub(rounded(b), less));
     }
 }
 

@@ -5,19 +5,38 @@ const WORDS = 2, NUMBERS = 31, FIRST = 8*(1 + NUMBERS) // the memory begins with
 // The code of the kernels that this browser can run: `fast` needs relaxed SIMD.
 export const fitting = (fast, plain) => WebAssembly.validate(fast) ? fast : plain
 
+// Memory that threads can share. It grows up to `maximum`, in pages of 64 KB; some phones allow less.
+function shared(maximum = 32768) {
+  try { return new WebAssembly.Memory({initial: 16, maximum, shared: true}) }
+  catch (e) {
+    if (maximum < 4096) throw e
+    return shared(maximum/2)
+  }
+}
+
+// How many of `n` helpers there are: all of them, or none if one does not start.
+async function started(n, job) {
+  const helpers = Array.from({length: n}, () => new Worker(new URL('helper.js', import.meta.url), {type: 'module'}))
+  const ready = helpers.map((helper, i) => new Promise((done, failed) => {
+    helper.onmessage = done
+    helper.onerror = failed
+    helper.postMessage({...job, i: i + 1})
+  }))
+  const late = new Promise((_, failed) => setTimeout(failed, 5000))
+  try { await Promise.race([Promise.all(ready), late]) }
+  catch {
+    for (const helper of helpers) helper.terminate()
+    return 0
+  }
+  return n
+}
+
 export class Kernels {
   // `code` are the bytes of the module; `threads` may be more than one where memory can be shared.
   static async load(code, threads) {
-    const memory = new WebAssembly.Memory({initial: 16, maximum: 32768, shared: true})
-    const module = await WebAssembly.compile(code), {exports} = await WebAssembly.instantiate(module, {env: {memory}})
-    const helpers = Array.from({length: threads - 1}, (_, i) => new Promise((done, failed) => {
-      const helper = new Worker(new URL('helper.js', import.meta.url), {type: 'module'})
-      helper.onmessage = done
-      helper.onerror = failed
-      helper.postMessage({module, memory, i: i + 1})
-    }))
-    await Promise.all(helpers)
-    return new Kernels(memory, exports, threads)
+    const memory = shared(), module = await WebAssembly.compile(code)
+    const {exports} = await WebAssembly.instantiate(module, {env: {memory}})
+    return new Kernels(memory, exports, 1 + await started(threads - 1, {module, memory}))
   }
 
   constructor(memory, exports, threads) {
@@ -70,7 +89,7 @@ export async function help({module, memory, i}, ready) {
   ready()
   for (;; done++) {
     for (let spun = 0; spun < 1000 && Atomics.load(words, 0) === done; spun++); // the next one mostly comes at once
-    Atomics.wait(words, 0, done)
+    while (Atomics.load(words, 0) === done) Atomics.wait(words, 0, done) // it may be woken for a job that it has done
     const [name, n, share, ...args] = numbers
     if (i*share < n) kernels[name](i*share, Math.min(n, (i + 1)*share), ...args)
     Atomics.sub(words, 1, 1)

@@ -3,27 +3,39 @@
 // A value is either {height, width, channels, at}, bytes in the memory of the kernels, pixel by pixel, each less 128;
 // or {dims, data}, floats, or what else ONNX has, as ONNX has it, plane by plane.
 
-import {normalised} from './infer.js'
+import {normalised, probabilities} from './infer.js'
 
 const count = dims => dims.reduce((a, b) => a*b, 1)
 
 // `content` is the network's file, an ArrayBuffer: the length of its head, its head as JSON, its numbers.
 export function load(card, kernels, content) {
   const network = new Network(card, kernels, content), hasMaps = String(card.resize) === String(card.size)
+  const said = probabilities([...network.run(firstPicture(card)).logits.data], card), odds = p => Math.log((p + 1e-9)/(1 + 1e-9 - p))
+  if (!said.every((p, i) => Math.abs(odds(p) - odds(network.expected[i])) < .25))
+    throw new Error('this browser computes other answers than it should')
   return pixels => {
     const {logits, evidence} = network.run(pixels)
     return {logits, evidence: hasMaps ? evidence : undefined}
   }
 }
 
+// `first_picture` in Python, as the network sees it.
+function firstPicture({resize: [rh, rw], size: [h, w]}) {
+  const top = Math.floor((rh - h)/2), left = Math.floor((rw - w)/2)
+  return Uint8Array.from({length: 4*h*w}, (_, i) => {
+    const y = top + Math.floor(i/4/w), x = left + Math.floor(i/4) % w
+    return (y*x + 85*(i % 4)) % 256
+  })
+}
+
 class Network {
   constructor(card, kernels, content) {
     const length = new DataView(content).getUint32(0, true), numbers = content.slice(4 + length)
-    const {steps, constants, outputs} = JSON.parse(new TextDecoder().decode(new Uint8Array(content, 4, length)))
+    const {steps, constants, outputs, expected} = JSON.parse(new TextDecoder().decode(new Uint8Array(content, 4, length)))
     const base = kernels.take(numbers.byteLength).at
     kernels.view(Uint8Array, base).set(new Uint8Array(numbers))
     kernels.keep()
-    Object.assign(this, {steps, outputs, kernels, base, size: card.size})
+    Object.assign(this, {steps, outputs, expected, kernels, base})
     this.constants = Object.entries(constants).map(([name, {dims, at}]) =>
       [name, {dims, data: new Float32Array(numbers, at, count(dims))}])
     this.lastUse = new Map(steps.flatMap((s, i) => s.inputs.map(name => [name, i])))
@@ -37,13 +49,13 @@ class Network {
     this.steps.forEach((step, i) => {
       const inputs = step.inputs.map(name => values.get(name))
       values.set(step.output, OPS[step.op](inputs, step, this))
-      inputs.forEach((o, j) => { if (o?.place && this.lastUse.get(step.inputs[j]) === i) this.kernels.give(o.place) })
+      inputs.forEach((o, j) => { if (o.place && this.lastUse.get(step.inputs[j]) === i) this.kernels.give(o.place) })
     })
     return Object.fromEntries(this.outputs.map(name => [name, values.get(name)]))
   }
 
   // Place for bytes; kernels take four pixels at a time, so there is place for three more.
-  bytes(height, width, channels) {
+  bytes([channels, height, width]) {
     const place = this.kernels.take((height*width + 3)*channels)
     return {height, width, channels, place, at: place.at}
   }
@@ -58,11 +70,10 @@ const toByte = (value, {scale, zero}) => Math.max(-128, Math.min(127, halfToEven
 const BIG = 12582912 // as in kernels.c
 const halfToEven = x => Math.fround(Math.fround(Math.max(-1000, Math.min(1000, x))) + BIG) - BIG
 
-// How many places a square of `side` has along `n` pixels.
-const places = (n, {side, stride}) => Math.floor((n - side)/stride) + 1
-
 // How many there are before, along and after an axis.
 function around(dims, axis) { return [count(dims.slice(0, axis)), dims[axis], count(dims.slice(axis + 1))] }
+
+const changed = (dims, axis, n) => dims.map((d, i) => i === axis ? n : d)
 
 const positive = (axis, dims) => axis < 0 ? axis + dims.length : axis
 
@@ -91,7 +102,7 @@ const along = f => ([x, axes], {keepdims}) => {
     const [before, n, after] = around(dims, axis), from = data
     const value = i => f(Array.from({length: n}, (_, j) => from[(Math.floor(i/after)*n + j)*after + i % after]))
     data = Float32Array.from({length: before*after}, (_, i) => value(i))
-    dims = keepdims ? dims.with(axis, 1) : dims.toSpliced(axis, 1)
+    dims = dims.flatMap((d, i) => i !== axis ? d : keepdims ? 1 : [])
   }
   return {dims, data}
 }
@@ -103,7 +114,7 @@ function sliced({dims, data}, axis, first, n, step) {
   const [before, all, after] = around(dims, axis), res = new data.constructor(before*n*after)
   for (let i = 0, to = 0; i < before; i++) for (let j = 0; j < n; j++)
     for (let k = 0, from = (i*all + first + j*step)*after; k < after; k++) res[to++] = data[from++]
-  return {dims: dims.with(axis, n), data: res}
+  return {dims: changed(dims, axis, n), data: res}
 }
 
 // For each axis of a Slice: the axis, where it begins, how many there are, how far apart.
@@ -117,8 +128,8 @@ function* slices(dims, [starts, ends, axes, steps]) {
 
 const OPS = {
   // With bytes
-  Picture([pixels], step, net) {
-    const y = net.bytes(...net.size, 3), to = net.view(y), [red, green, blue] = net.tables
+  Picture([pixels], {shape}, net) {
+    const y = net.bytes(shape), to = net.view(y), [red, green, blue] = net.tables
     for (let i = 0, from = 0; i < to.length; from++) {
       to[i++] = red[pixels[from++]]
       to[i++] = green[pixels[from++]]
@@ -127,48 +138,41 @@ const OPS = {
     return y
   },
   Pointwise([x], step, net) {
-    const {side, stride, pads: [top, left, bottom, right], outs, length, fill, zero} = step
-    const y = net.bytes(places(x.height + top + bottom, step), places(x.width + left + right, step), outs)
-    const isPlain = side === 1 && stride === 1, all = isPlain ? x : net.bytes(y.height, y.width, length)
-    if (!isPlain) net.kernels.call('gathered', y.height, x.at, x.height, x.width, x.channels, y.width, side, stride, top,
-                                   left, fill, length, all.at)
-    net.kernels.call('pointwise', y.height*y.width, all.at, length, outs, ...net.at(step, 'weights', 'more', 'bias', 'scale'),
+    const {shape: [outs, height, width], side, stride, pads: [top, left], length, fill, zero} = step
+    const y = net.bytes(step.shape), isPlain = side === 1 && stride === 1, all = isPlain ? x : net.bytes([length, height, width])
+    if (!isPlain) net.kernels.call('gathered', height, x.at, x.height, x.width, x.channels, width, side, stride, top, left,
+                                   fill, length, all.at)
+    net.kernels.call('pointwise', height*width, all.at, length, outs, ...net.at(step, 'weights', 'more', 'bias', 'scale'),
                      zero, y.at)
     if (!isPlain) net.kernels.give(all.place)
     return y
   },
   Depthwise([x], step, net) {
-    const {side, stride, pads: [top, left, bottom, right], fill, zero} = step, n = x.channels
-    const framed = net.bytes(x.height + top + bottom, x.width + left + right, n), pairs = Math.ceil(side*side/2)
-    const y = net.bytes(places(framed.height, step), places(framed.width, step), n), places_ = net.kernels.take(8*pairs)
-    const at = i => (Math.floor(i/side)*framed.width + i % side)*n
-    net.kernels.view(Int32Array, places_.at, 2*pairs).set(Array.from({length: 2*pairs}, (_, i) => at(Math.min(i, side*side - 1))))
+    const {shape: [n, height, width], side, stride, pads: [top, left, bottom, right], fill, zero} = step, pairs = Math.ceil(side*side/2)
+    const y = net.bytes(step.shape), framed = net.bytes([n, x.height + top + bottom, x.width + left + right])
+    const offsets = net.kernels.take(8*pairs), offset = i => (Math.floor(i/side)*framed.width + i % side)*n
+    net.kernels.view(Int32Array, offsets.at, 2*pairs).set(Array.from({length: 2*pairs}, (_, i) => offset(Math.min(i, side*side - 1))))
     net.kernels.call('framed', framed.height, x.at, x.height, x.width, n, top, left, right, fill, framed.at)
-    net.kernels.call('depthwise', y.height, framed.at, framed.width, n, y.width, stride, places_.at, pairs,
+    net.kernels.call('depthwise', height, framed.at, framed.width, n, width, stride, offsets.at, pairs,
                      ...net.at(step, 'weights', 'bias', 'scale'), zero, y.at)
-    for (const place of [framed.place, places_]) net.kernels.give(place)
+    for (const place of [framed.place, offsets]) net.kernels.give(place)
     return y
   },
-  Pooled([x], step, net) {
-    const y = net.bytes(places(x.height, step), places(x.width, step), x.channels)
-    net.kernels.call('pooled', y.height, x.at, x.width, x.channels, y.width, step.side, step.stride, step.scale, step.rest, y.at)
+  Pooled([x], {shape, side, stride, scales, zeros}, net) {
+    const y = net.bytes(shape)
+    net.kernels.call('pooled', y.height, x.at, x.width, x.channels, y.width, side, stride, ...scales, ...zeros, y.at)
     return y
   },
-  Added([a, b], {scales, rest}, net) {
-    const y = net.bytes(a.height, a.width, a.channels)
-    net.kernels.call('added', a.height*a.width*a.channels/8, a.at, b.at, ...scales, rest, y.at)
+  Added([a, b], {shape, scales, rest}, net) {
+    const y = net.bytes(shape)
+    net.kernels.call('added', count(shape)/8, a.at, b.at, ...scales, rest, y.at)
     return y
   },
-  Sliced([x, ...which], step, net) {
-    let now = {dims: [x.height, x.width, x.channels], data: net.view(x)}
-    for (const [axis, ...rest] of slices([1, x.channels, x.height, x.width], which)) now = sliced(now, (axis + 1) % 3, ...rest)
-    const y = net.bytes(...now.dims)
-    net.view(y).set(now.data)
-    return y
-  },
-  ToBytes([{dims: [, n, height, width], data}], step, net) {
-    const y = net.bytes(height, width, n), to = net.view(y), area = height*width
-    for (let c = 0, from = 0; c < n; c++) for (let i = 0; i < area; i++) to[i*n + c] = toByte(data[from++], step)
+  Sliced([x], {shape, slices}, net) {
+    let part = {dims: [x.height, x.width, x.channels], data: net.view(x)}
+    for (const [axis, first, n, step] of slices) part = sliced(part, axis - 1, first, n, step)
+    const y = net.bytes(shape)
+    net.view(y).set(part.data)
     return y
   },
   ToFloats([x], {scale, zero}, net) {
@@ -205,16 +209,15 @@ const OPS = {
     }
     return {dims: [1, outs, height, width], data}
   },
-  Resize([x, , , {data: sizes}]) { // linear, corners upon corners
+  Resize([x], {rows, columns}) { // linear, corners upon corners
     const spread = ({dims, data}, axis, to) => {
       const [before, n, after] = around(dims, axis), res = new Float32Array(before*to*after), step = (n - 1)/Math.max(1, to - 1)
       for (let i = 0; i < before; i++) for (let j = 0; j < to; j++) {
         const first = Math.floor(j*step), far = j*step - first, from = (i*n + first)*after, next = far ? from + after : from
         for (let k = 0; k < after; k++) res[(i*to + j)*after + k] = data[from + k]*(1 - far) + data[next + k]*far
       }
-      return {dims: dims.with(axis, to), data: res}
+      return {dims: changed(dims, axis, to), data: res}
     }
-    const [rows, columns] = sizes.slice(-2)
     return spread(spread(x, 2, rows), 3, columns)
   },
   Slice([x, ...which]) {
@@ -223,7 +226,7 @@ const OPS = {
   },
   Gather([x, {data: which}], {axis}) {
     const parts = [...which].map(i => sliced(x, axis, i, 1, 1).data) // of one row: there is nothing before the axis
-    return {dims: x.dims.with(axis, which.length), data: Float32Array.from(parts.flatMap(p => [...p]))}
+    return {dims: changed(x.dims, axis, which.length), data: Float32Array.from(parts.flatMap(p => [...p]))}
   },
   MatMul([a, b]) { // matrices by one matrix
     const [n, columns] = b.dims, rows = a.data.length/n, data = new Float32Array(rows*columns)
@@ -238,13 +241,5 @@ const OPS = {
   Unsqueeze([x, {data: axes}]) {
     const n = x.dims.length + axes.length, new_ = new Set([...axes].map(a => a < 0 ? a + n : a)), rest = [...x.dims]
     return {dims: Array.from({length: n}, (_, i) => new_.has(i) ? 1 : rest.shift()), data: x.data}
-  },
-  Shape([x], {start, end}) {
-    const data = x.dims.slice(start, end)
-    return {dims: [data.length], data}
-  },
-  Concat(shapes) {
-    const data = shapes.flatMap(o => [...o.data])
-    return {dims: [data.length], data}
   },
 }

@@ -4,8 +4,9 @@ import {fitting, Kernels} from './kernels.js'
 import {DAMAGED, open, Refusal, restOf, smaller} from './pictures.js'
 
 const THREADS = crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1 // one on a first visit: see sw.js
+const LARGE = 2**28 // bytes: memory that is given back after a picture; WebAssembly can't, but by a new worker
 const SIDE = 480 // pixels: the longer side of a picture as the page shows it, if it is not enlarged
-let limits, card, kernels, run, asked = false
+let limits, card, kernels, run
 
 // The bytes of one of the site's files, unpacked if they came packed; `count` is told how many came.
 async function fetched(url, count, signal) {
@@ -32,7 +33,6 @@ async function start(settings) {
   const {load} = await import(settings.hasNetwork ? './network.js' : './onnx.js')
   run = await load(card, kernels, ...model)
   postMessage({ready: true, card})
-  setTimeout(() => asked || run(new Uint8Array(4*card.size[0]*card.size[1])), 100) // the first run is slow: it need not be a picture's
 }
 
 // A decoder of HEIC for browsers that have none of their own, fetched when the first such picture comes.
@@ -69,10 +69,12 @@ async function look(file) {
 }
 
 onmessage = async ({data: {settings, file}}) => {
-  if (settings) return start(settings).catch(e => postMessage({failed: e.message}))
+  if (settings) return start(settings).catch(e => postMessage({failed: e.message ?? 'it did not start'}))
   const begun = performance.now()
-  asked = true
-  try { postMessage({...await look(file), seconds: (performance.now() - begun)/1000}) }
+  try {
+    const answer = await look(file), isLarge = kernels.memory.buffer.byteLength > LARGE
+    postMessage({...answer, isLarge, seconds: (performance.now() - begun)/1000})
+  }
   catch (e) {
     const error = e instanceof Refusal ? e.message : `This file could not be looked at (${e.message}).`
     postMessage({error})
