@@ -275,10 +275,29 @@ def quick(tmp_path_factory):
     update_card(folder/'quick.onnx', **card(resize=[75, 50], size=[75, 50], mean=[.485, .456, .406], std=[.229, .224, .225]))
     return folder/'quick.onnx'
 
+@pytest.fixture(scope='module')
+def others(drawn, tmp_path_factory):
+    "What `bearclf train` writes with the other two backbones, but for the training."
+    from bearclf.data import read_labels
+    from bearclf.export import export_onnx, rescale_logits, suppress_logits, veto_logits
+    from bearclf.features import SIDES, bear_head
+    from bearclf.multilabel import bear_dataloaders, bear_learner
+    folder, res = tmp_path_factory.mktemp('others'), []
+    for arch in ('tf_efficientnet_lite0', 'tf_efficientnet_lite1'):
+        learn = bear_learner(bear_dataloaders(read_labels(drawn), size=SIDES[arch]), arch)
+        learn.model[1] = bear_head(1280, len(learn.dls.vocab))
+        export_onnx(learn, file := folder/f'{arch}.onnx', int8=True)
+        n, thresholds = len(learn.dls.vocab), {label: .5 for label in learn.dls.vocab}
+        rescale_logits(file, np.full(n, 3.), np.zeros(n))
+        veto_logits(file, thresholds)
+        suppress_logits(file, thresholds)
+        res.append(file)
+    return res
+
 @pytest.mark.parametrize('code', ['kernels.wasm', 'kernels-plain.wasm'])
-def test_the_network_says_what_onnxruntime_says(code, url, visit, server, quick):
+def test_the_network_says_what_onnxruntime_says(code, url, visit, server, quick, others):
     page, folder = visit(url), server.folder/'a b'/'bears'/'try'
-    for model in (room.MODEL, quick):
+    for model in (room.MODEL, quick, *others):
         gaps = [np.abs(a - b).max()/b.std() for a, b in said(page, folder, model, code)]
         assert max(gaps) < 1e-4, (model.stem, gaps)
 
@@ -305,7 +324,7 @@ def test_threads_do_every_job_once(url, visit):
         view(b).fill(1)
         for (let i = 0; i < 100_000; i++) {
             view(a).fill(i % 100)
-            kernels.call('added', 64, a.at, b.at, 1, 1, 0, y.at)
+            kernels.call('added', 64, a.at, b.at, 1, 1, -128, y.at)
             if (view(y).some(v => v !== i % 100 + 1)) return `job ${i}`
         }
         return [kernels.threads, Atomics.load(kernels.job.words, 1)]
