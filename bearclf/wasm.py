@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Unfit', 'first_picture', 'for_browsers']
 
-# %% ../nbs/33_wasm.ipynb #2702b3a7
+# %% ../nbs/33_wasm.ipynb #b9f0924b
 import json, struct
 from types import SimpleNamespace
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from .inference import Classifier
 
-# %% ../nbs/33_wasm.ipynb #4b3118e8
+# %% ../nbs/33_wasm.ipynb #9f6bda69
 def _whole_numbers(message):
     "The whole numbers that a message consists of, and where each ends."
     number = shift = 0
@@ -24,7 +24,7 @@ def _whole_numbers(message):
             yield number - 2**64 if number >= 2**63 else number, end
             number = shift = 0
 
-# %% ../nbs/33_wasm.ipynb #c7a0405e
+# %% ../nbs/33_wasm.ipynb #fe6f5ba8
 def _fields(message):
     "The fields of a message: number and value, a whole number or bytes."
     at = 0
@@ -41,7 +41,7 @@ def _fields(message):
             yield number, message[at:at + size]
             at += size
 
-# %% ../nbs/33_wasm.ipynb #c3d0a501
+# %% ../nbs/33_wasm.ipynb #66bdfdde
 class Unfit(Exception): "What the steps of a browser can't do."
 
 def _unless(ok, what):
@@ -60,7 +60,7 @@ def _tensor(message):
     name = ''.join(v.decode() for n, v in fields if n == 8)
     return name, values.astype(_TYPES[kind]).reshape([v for n, v in fields if n == 1])
 
-# %% ../nbs/33_wasm.ipynb #493c1580
+# %% ../nbs/33_wasm.ipynb #7f7aa399
 def _attribute(message):
     "Name and value: a number, a text, or whole numbers."
     fields = [*_fields(message)]
@@ -70,7 +70,7 @@ def _attribute(message):
              7: lambda: all(8)}
     return all(1)[0].decode(), reads[kind]() if kind in reads else None
 
-# %% ../nbs/33_wasm.ipynb #269ee013
+# %% ../nbs/33_wasm.ipynb #82643658
 def _node(message):
     "Operator, names of inputs, name of the output, attributes."
     fields = [*_fields(message)]
@@ -79,7 +79,7 @@ def _node(message):
     attributes = dict(_attribute(v) for n, v in fields if n == 5)
     return SimpleNamespace(op=texts(4)[0], inputs=texts(1), output=texts(2)[0], attributes=attributes)
 
-# %% ../nbs/33_wasm.ipynb #0b662d1a
+# %% ../nbs/33_wasm.ipynb #df00112e
 class _Graph:
     "Of an ONNX file: `nodes` in order, `tensors` and `made` by name, names of `outputs`."
     def __init__(self, content):
@@ -133,7 +133,7 @@ class _Graph:
         "Names of the floats that are its bytes."
         return source.inputs[:2 if source.op == 'Add' else 1]
 
-# %% ../nbs/33_wasm.ipynb #b493da87
+# %% ../nbs/33_wasm.ipynb #f6ed84d0
 class _Numbers(bytearray):
     def put(self, values, dtype):
         "Where the values will be: they begin at a multiple of 16."
@@ -142,13 +142,13 @@ class _Numbers(bytearray):
         self.extend(bytes(-len(self) % 16))
         return at
 
-# %% ../nbs/33_wasm.ipynb #78e76fe4
+# %% ../nbs/33_wasm.ipynb #56b7f529
 def _seven_bits(weights, bias, scale):
     "The rows, none with a 64 but where it can't be helped."
     sign = np.where((weights.max(1) > 63) & (weights.min(1) > -64), -1, 1)
     return weights*sign[:, None], bias*sign, scale*sign
 
-# %% ../nbs/33_wasm.ipynb #abe5f5d1
+# %% ../nbs/33_wasm.ipynb #670e3e18
 def _pointwise(numbers, weights, bias, scale):
     "A step for `weights` (outs, ins), as the kernel reads them: eight outs by four ins."
     weights, bias, scale = _seven_bits(weights, bias, scale)
@@ -157,14 +157,14 @@ def _pointwise(numbers, weights, bias, scale):
     return dict(weights=numbers.put(blocks, 'u1'), more=numbers.put(more, '<i4'),
                 bias=numbers.put(bias, '<i4'), scale=numbers.put(scale, '<f4'))
 
-# %% ../nbs/33_wasm.ipynb #ba2968fa
+# %% ../nbs/33_wasm.ipynb #499eaa3d
 def _depthwise(numbers, weights, bias, scale):
     "A step for `weights` (channels, places), as the kernel reads them: pairs of places for eight channels."
     pairs = np.pad(weights, ((0, 0), (0, weights.shape[1] % 2))).reshape(len(weights)//8, 2, 4, -1, 2)
     return dict(weights=numbers.put(pairs.transpose(0, 3, 1, 2, 4), '<i2'),
                 bias=numbers.put(bias, '<i4'), scale=numbers.put(scale, '<f4'))
 
-# %% ../nbs/33_wasm.ipynb #0ca771b1
+# %% ../nbs/33_wasm.ipynb #c9529e35
 def _square(node, shape):
     "Side, stride and borders (top, left, bottom, right) of a node that goes over places, and the shape that it makes."
     a = dict(strides=[1, 1], pads=[0]*4, dilations=[1, 1], auto_pad='NOTSET', ceil_mode=0) | node.attributes
@@ -174,7 +174,7 @@ def _square(node, shape):
     rows, columns = ((n + before + after - side)//stride + 1 for n, before, after in zip(shape[1:], pads, pads[2:]))
     return dict(side=side, stride=stride, pads=pads, shape=[shape[0], rows, columns])
 
-# %% ../nbs/33_wasm.ipynb #bec50d11
+# %% ../nbs/33_wasm.ipynb #1f37342a
 def _convolution(graph, numbers, conv, after, shape):
     "A convolution of bytes."
     step = _square(conv, shape)
@@ -187,30 +187,33 @@ def _convolution(graph, numbers, conv, after, shape):
             and not (plain and (ins % 4 or any(step['pads']))) and np.allclose(bias_scale, x_scale*scale, rtol=1e-4),
             f'the convolution {conv.output}')
     bias, scale = bias - x_zero*rows.sum(1), x_scale*scale/y_scale
+    _unless(((np.abs(rows).sum(1)*128 + np.abs(bias))*scale).max() < 2**22, f'the range of {conv.output}')
     step |= dict(op='Depthwise' if alone else 'Pointwise', shape=[outs, *step['shape'][1:]], fill=x_zero, zero=y_zero)
     if alone: return step | _depthwise(numbers, rows, bias, scale)
     rows = np.pad(rows, ((0, 0), (0, -rows.shape[1] % 4)))
     return step | dict(length=rows.shape[1]) | _pointwise(numbers, rows, bias, scale)
 
-# %% ../nbs/33_wasm.ipynb #746c1fb6
+# %% ../nbs/33_wasm.ipynb #1d5063a4
 def _addition(graph, numbers, add, after, shape, other):
     "The sum of two pictures of bytes. The kernel begins with `rest`, and adds each of them with one rounding."
     (a, a_zero), (b, b_zero) = (graph.of_bytes(graph.made[i]) for i in add.inputs)
     scale, zero = graph.of_bytes(after)
     _unless(shape == other and add.inputs[0] != add.inputs[1] and shape[0] % 8 == 0, f'the Add {add.output}')
     a, b = a/scale, b/scale
+    _unless(a + b < 2**12, f'the range of {add.output}')
     zeros = np.float32(a.astype(float)*(a_zero + 128) + b*np.float32(b_zero + 128))
     return dict(op='Added', shape=shape, scales=[float(a), float(b)], rest=float(np.float32(zero + 128) - zeros))
 
-# %% ../nbs/33_wasm.ipynb #81dd689f
+# %% ../nbs/33_wasm.ipynb #bdda11be
 def _average(graph, numbers, pool, after, shape):
     "Averages of neighbours."
     step = _square(pool, shape)
     _unless(not any(step['pads']) and shape[0] % 8 == 0, f'the AveragePool {pool.output}')
     before, after = map(graph.of_bytes, (graph.made[pool.inputs[0]], after))
+    _unless(before[0]/after[0] < 2**12, f'the range of {pool.output}')
     return step | dict(op='Pooled', scales=[float(before[0]), float(after[0])], zeros=[before[1], after[1] + 128])
 
-# %% ../nbs/33_wasm.ipynb #1205c72e
+# %% ../nbs/33_wasm.ipynb #50ce1ea9
 def _slice(graph, numbers, node, after, shape):
     "For rows (1) and columns (2): the first, how many, how far apart."
     starts, ends, axes, *steps = (graph.tensors[i].tolist() for i in node.inputs[1:])
@@ -223,7 +226,7 @@ def _slice(graph, numbers, node, after, shape):
         slices.append([axis - 1, first, shape[axis - 1], step])
     return dict(op='Sliced', shape=shape, slices=slices)
 
-# %% ../nbs/33_wasm.ipynb #9285292d
+# %% ../nbs/33_wasm.ipynb #444d9e36
 _FLOATS = set('Add Sub Mul Div Min Less And Where Relu Abs Log ReduceSum ReduceMean ReduceMax Softmax Conv Resize '
               'Slice Gather MatMul Reshape Unsqueeze'.split())
 
@@ -240,7 +243,7 @@ def _fits(graph, node):
         **dict.fromkeys(['ReduceSum', 'ReduceMean', 'ReduceMax', 'Unsqueeze'], lambda: told(1) and known[1].size > 0))
     return node.op in _FLOATS and checks.get(node.op, lambda: True)()
 
-# %% ../nbs/33_wasm.ipynb #9143a106
+# %% ../nbs/33_wasm.ipynb #acc09e6a
 def _resized(graph, node):
     "A Resize to rows and columns that are known, linear, corners upon corners."
     a, sizes = node.attributes, graph.made.get(node.inputs[3])
@@ -255,7 +258,7 @@ def _floats(graph, node):
     _unless(_fits(graph, node), f'the {node.op} {node.output}')
     return dict(op=node.op, inputs=node.inputs) | dict(keepdims=1) | node.attributes
 
-# %% ../nbs/33_wasm.ipynb #cfe9b1be
+# %% ../nbs/33_wasm.ipynb #b89a4c86
 def _needed(graph):
     "The nodes that lead to the outputs, in order, each with what is one step with it."
     wanted, res = {*graph.outputs}, []
@@ -266,7 +269,7 @@ def _needed(graph):
         wanted.update([graph.made[i].inputs[0] for i in graph.befores(source)] if source else node.inputs[:n])
     return res[::-1]
 
-# %% ../nbs/33_wasm.ipynb #013ab55f
+# %% ../nbs/33_wasm.ipynb #b79efa56
 _JOINED = dict(Conv=_convolution, Add=_addition, AveragePool=_average, Slice=_slice)
 
 def _step(graph, numbers, node, source, shapes):
@@ -281,7 +284,7 @@ def _step(graph, numbers, node, source, shapes):
     _unless(node.inputs[0] == 'image', f'bytes of {node.inputs[0]}')
     return step | dict(op='Picture', shape=shapes['image'])
 
-# %% ../nbs/33_wasm.ipynb #6eabb109
+# %% ../nbs/33_wasm.ipynb #98cffb3a
 def _steps(graph, numbers, size):
     "What leads from a picture of this size (height, width) to the outputs, in order."
     shapes, steps = dict(image=[3, *size]), []
@@ -293,7 +296,7 @@ def _steps(graph, numbers, size):
     _unless(not elsewhere and [i for i, s in enumerate(steps) if 'image' in s['inputs']] == [0], 'the inputs')
     return steps
 
-# %% ../nbs/33_wasm.ipynb #1d6a58bb
+# %% ../nbs/33_wasm.ipynb #de5f3358
 def first_picture(
     height:int, width:int # pixels
 )->np.ndarray: # height x width x 3, bytes
@@ -301,7 +304,7 @@ def first_picture(
     row, column, colour = np.indices((height, width, 3))
     return ((row*column + 85*colour) % 256).astype(np.uint8)
 
-# %% ../nbs/33_wasm.ipynb #58fb3c17
+# %% ../nbs/33_wasm.ipynb #a239d7c6
 def for_browsers(
     classifier:Classifier # of a model file
 )->bytes|None: # what `network.js` reads; None if anything in the model is unknown to it

@@ -5,7 +5,7 @@
 Builds the site with npm, serves its folder and opens it in Debian's chromium. Compares its answers with Classifier's on photographs as they are, on the
 same ones enlarged to 12 megapixels (where Python decodes a JPEG smaller), on drawn pictures, and on drawn ones in other formats and shapes. Times of both
 sides are for the same files in the same run, one picture after the other; those of a first visit, which has one thread, stand under `one_thread`. Weight is what the server sent:
-the two heavy files as `bearclf site` packs them (gzip), all others as they are. Writes benchmarks/results/site.json."""
+the model as `bearclf site` packs it (gzip), all other files as they are. Writes benchmarks/results/site.json."""
 import argparse, csv, functools, http.server, io, json, os, random, shlex, shutil, statistics, sys, tempfile, threading, time
 from pathlib import Path
 
@@ -33,13 +33,15 @@ def serve(folder):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return f'http://localhost:{server.server_port}/'
 
+WATCH = """new MutationObserver(() => { if (document.body?.dataset.ready) window.readyAt ??= performance.now() })
+    .observe(document, {subtree: true, attributes: true, childList: true})"""
+
 def opened(page, url):
-    "Seconds to the first paint and until the page can answer."
-    start = time.perf_counter()
+    "Seconds to the first paint and until the page can answer, by its own clock."
+    page.add_init_script(WATCH)
     page.goto(url)
     page.wait_for_selector('body[data-ready]', timeout=120_000)
-    ready = time.perf_counter() - start
-    return page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime/1000"), ready
+    return page.evaluate("[performance.getEntriesByName('first-contentful-paint')[0].startTime/1000, readyAt/1000]")
 
 def answers(page, files):
     "What the page says of `files`: name -> its line of the table, and the seconds that each took."

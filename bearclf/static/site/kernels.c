@@ -32,11 +32,11 @@ static inline vec dot4(vec a, vec b, vec sum) {
 
 static inline vec scaled(vec sum, vec scale) { return wasm_f32x4_mul(wasm_f32x4_convert_i32x4(sum), scale); }
 
-// Floats as whole numbers, half to even. What no byte holds may come out as another number that no byte holds.
-static inline vec rounded(vec x) {
-    vec big = wasm_f32x4_splat(12582912); // 1.5 * 2**23: a float as large has no digits behind the point
-    vec near = wasm_f32x4_pmax(wasm_f32x4_pmin(x, wasm_f32x4_splat(1000)), wasm_f32x4_splat(-1000));
-    return wasm_i32x4_sub(wasm_f32x4_add(near, big), big);
+// Floats below 2**22 as whole numbers, half to even, plus `zero`: a float of 1.5 * 2**23 and more has no digits behind
+// the point, and its bits count on as whole numbers do.
+static inline vec rounded(vec x, int zero) {
+    vec big = wasm_f32x4_splat(12582912);
+    return wasm_i32x4_sub(wasm_f32x4_add(x, big), wasm_i32x4_sub(big, wasm_i32x4_splat(zero)));
 }
 
 // Eight numbers as bytes, the nearest there are.
@@ -45,9 +45,8 @@ static inline void put8(int8 *y, vec a, vec b) {
     wasm_v128_store64_lane(y, wasm_i8x16_narrow_i16x8(both, both), 0);
 }
 
-static inline void put_scaled(int8 *y, vec a, vec b, const float *scale, vec zero) {
-    put8(y, wasm_i32x4_add(rounded(scaled(a, wasm_v128_load(scale))), zero),
-            wasm_i32x4_add(rounded(scaled(b, wasm_v128_load(scale + 4))), zero));
+static inline void put_scaled(int8 *y, vec a, vec b, const float *scale, int zero) {
+    put8(y, rounded(scaled(a, wasm_v128_load(scale)), zero), rounded(scaled(b, wasm_v128_load(scale + 4)), zero));
 }
 
 // Networks
@@ -60,7 +59,7 @@ typedef struct { int out, in; } More; // a weight that is one more than it says,
 // four ins together; `more` are in the order of outs, the last beyond them all.
 EXPORT(pointwise)(int from, int to, const int8 *x, int ins, int outs, const uint8 *weights, const More *more,
                   const int *bias, const float *scale, int zero, int8 *y) {
-    vec zeros = wasm_i32x4_splat(zero), low = wasm_i32x4_const(0, 1, 2, 3), high = wasm_i32x4_const(4, 5, 6, 7);
+    vec low = wasm_i32x4_const(0, 1, 2, 3), high = wasm_i32x4_const(4, 5, 6, 7);
     for (int pixel = from; pixel < to; pixel += 4) {
         const int8 *px[4];
         vec extra[4], a[4], b[4]; // what the 64 add; sums of four outs and of four more
@@ -86,7 +85,7 @@ EXPORT(pointwise)(int from, int to, const int8 *x, int ins, int outs, const uint
                     a[q] = wasm_i32x4_add(a[q], wasm_v128_and(v, is_a)), b[q] = wasm_i32x4_add(b[q], wasm_v128_and(v, is_b));
                 }
             }
-            FOUR put_scaled(y + (pixel + q)*outs + n, a[q], b[q], scale + n, zeros);
+            FOUR put_scaled(y + (pixel + q)*outs + n, a[q], b[q], scale + n, zero);
         }
     }
 }
@@ -124,7 +123,6 @@ EXPORT(framed)(int from, int to, const int8 *x, int height, int width, int chann
 // column it is looked at again.
 EXPORT(depthwise)(int from, int to, const int8 *x, int width, int channels, int columns, int stride, const int *at,
                   int pairs, const short *weights, const int *bias, const float *scale, int zero, int8 *y) {
-    vec zeros = wasm_i32x4_splat(zero);
     for (int row = from; row < to; row++) for (int column = 0; column < columns; column += 4) {
         const int8 *px[4];
         int8 *py[4];
@@ -145,7 +143,7 @@ EXPORT(depthwise)(int from, int to, const int8 *x, int width, int channels, int 
                     b[q] = wasm_i32x4_add(b[q], wasm_i32x4_dot_i16x8(high, wb));
                 }
             }
-            FOUR put_scaled(py[q] + n, a[q], b[q], scale + n, zeros);
+            FOUR put_scaled(py[q] + n, a[q], b[q], scale + n, zero);
         }
     }
 }
@@ -161,7 +159,7 @@ static inline void widened(const int8 *x, vec *a, vec *b) { // eight bytes
 EXPORT(pooled)(int from, int to, const int8 *x, int width, int channels, int columns, int side, int stride,
                float scale_x, float scale_y, int zero_x, int zero_y, int8 *y) {
     vec sx = wasm_f32x4_splat(scale_x), sy = wasm_f32x4_splat(scale_y), zx = wasm_i32x4_splat(zero_x);
-    vec zy = wasm_f32x4_splat(zero_y), area = wasm_f32x4_splat(side*side), less = wasm_i32x4_splat(128);
+    vec zy = wasm_f32x4_splat(zero_y), area = wasm_f32x4_splat(side*side);
     for (int row = from; row < to; row++) for (int column = 0; column < columns; column++) for (int n = 0; n < channels; n += 8) {
         vec a = wasm_f32x4_splat(0), b = a, u, v;
         for (int dy = 0; dy < side; dy++) for (int dx = 0; dx < side; dx++) {
@@ -169,7 +167,7 @@ EXPORT(pooled)(int from, int to, const int8 *x, int width, int channels, int col
             a = wasm_f32x4_add(a, scaled(wasm_i32x4_sub(u, zx), sx)), b = wasm_f32x4_add(b, scaled(wasm_i32x4_sub(v, zx), sx));
         }
         a = wasm_f32x4_add(wasm_f32x4_div(wasm_f32x4_div(a, area), sy), zy), b = wasm_f32x4_add(wasm_f32x4_div(wasm_f32x4_div(b, area), sy), zy);
-        put8(y + (row*columns + column)*channels + n, wasm_i32x4_sub(rounded(a), less), wasm_i32x4_sub(rounded(b), less));
+        put8(y + (row*columns + column)*channels + n, rounded(a, -128), rounded(b, -128));
     }
 }
 
@@ -198,7 +196,7 @@ EXPORT(added)(int from, int to, const int8 *a, const int8 *b, float scale_a, flo
         widened(b + i, &v[0], &v[1]);
         _Pragma("unroll") for (int q = 0; q < 2; q++) {
             vec x = wasm_f32x4_convert_i32x4(wasm_i32x4_add(u[q], more)), z = wasm_f32x4_convert_i32x4(wasm_i32x4_add(v[q], more));
-            sum[q] = wasm_i32x4_sub(rounded(fused(x, sa, fused(z, sb, rests))), more);
+            sum[q] = rounded(fused(x, sa, fused(z, sb, rests)), -128);
         }
         put8(y + i, sum[0], sum[1]);
     }

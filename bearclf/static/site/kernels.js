@@ -64,7 +64,8 @@ export class Kernels {
 
   // Call a kernel for `n` rows, pixels or whatever it counts, with these arguments.
   call(name, n, ...args) {
-    const {words, numbers} = this.job, share = Math.ceil(n/this.threads/4)*4
+    const {words, numbers} = this.job, together = name === 'pointwise' ? 4 : 1 // so many are done at once
+    const share = Math.ceil(n/this.threads/together)*together
     if (this.threads > 1) {
       numbers.set([this.names.indexOf(name), n, share, ...args])
       Atomics.store(words, 1, this.threads - 1)

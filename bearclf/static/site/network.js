@@ -68,7 +68,7 @@ class Network {
 
 const toByte = (value, {scale, zero}) => Math.max(-128, Math.min(127, halfToEven(value/scale) + zero))
 const BIG = 12582912 // as in kernels.c
-const halfToEven = x => Math.fround(Math.fround(Math.max(-1000, Math.min(1000, x))) + BIG) - BIG
+const halfToEven = x => Math.fround(Math.fround(x) + BIG) - BIG
 
 // How many there are before, along and after an axis.
 function around(dims, axis) { return [count(dims.slice(0, axis)), dims[axis], count(dims.slice(axis + 1))] }

@@ -23,14 +23,16 @@ async function start(settings) {
   limits = settings
   let bytes = 0
   const count = n => postMessage({progress: bytes += n})
-  const ours = ['network.bin.gz'], others = ['model.onnx.gz', 'runtime/ort-wasm-simd-threaded.wasm.gz']
-  const files = ['card.json', 'kernels.wasm', 'kernels-plain.wasm', ...settings.hasNetwork ? ours : others]
-  const stop = new AbortController() // where one is missing, the others need not come
-  const all = Promise.all(files.map(f => fetched(f, count, stop.signal)))
-  const [text, fast, plain, ...model] = await all.catch(e => { stop.abort(); throw e })
+  const stop = new AbortController() // where one file is missing, the others need not come
+  const get = file => fetched(file, count, stop.signal)
+  const started = Promise.all(['kernels.wasm', 'kernels-plain.wasm'].map(get))
+    .then(([fast, plain]) => Kernels.load(fitting(fast, plain), THREADS))
+  const [code, ...files] = settings.hasNetwork ? ['./network.js', 'network.bin.gz']
+                                               : ['./onnx.js', 'model.onnx.gz', 'runtime/ort-wasm-simd-threaded.wasm.gz']
+  const all = Promise.all([get('card.json'), started, import(code), ...files.map(get)])
+  const [text, itsKernels, {load}, ...model] = await all.catch(e => { stop.abort(); throw e })
   card = JSON.parse(new TextDecoder().decode(text))
-  kernels = await Kernels.load(fitting(fast, plain), THREADS)
-  const {load} = await import(settings.hasNetwork ? './network.js' : './onnx.js')
+  kernels = itsKernels
   run = await load(card, kernels, ...model)
   postMessage({ready: true, card})
 }
