@@ -89,7 +89,6 @@ export async function help({module, memory, i}, ready) {
   let done = Atomics.load(words, 0)
   ready()
   for (;; done++) {
-    for (let spun = 0; spun < 1000 && Atomics.load(words, 0) === done; spun++); // the next one mostly comes at once
     while (Atomics.load(words, 0) === done) Atomics.wait(words, 0, done) // it may be woken for a job that it has done
     const [name, n, share, ...args] = numbers
     if (i*share < n) kernels[name](i*share, Math.min(n, (i + 1)*share), ...args)
