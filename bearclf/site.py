@@ -120,14 +120,13 @@ def page_html(
     addresses:dict, # name -> address of each example
     heic:bool, # is a decoder of HEIC there?
     weight:int, # bytes to load before the first answer
-    network:bool=True, # is the model there as steps, as `for_browsers` writes it?
     ours:bool=True # is the model the one that ships?
 )->str:
     "The page."
     limits = (f'JPEG, PNG, WebP{", HEIC" if heic else ""} and others, up to {MAX_BYTES//2**20} MB each. '
               'The model runs in your browser: nothing is uploaded, nothing is stored, all is gone when you leave.')
     main = main_html(card, addresses, 'Your pictures do not leave this device.', limits, _LATE, ours,
-                     maxBytes=MAX_BYTES, heic=heic, weight=weight, hasNetwork=network)
+                     maxBytes=MAX_BYTES, heic=heic, weight=weight)
     words = dict(title=title_of(card), sentence=looks_for(card), policy=POLICY)
     template = string.Template((WEB[1]/'index.html').read_text(encoding='utf-8'))
     return template.substitute({k: html.escape(v) for k, v in words.items()}, main=main)
@@ -158,10 +157,11 @@ _WASM, _HEIC = 'runtime/ort-wasm-simd-threaded.wasm', 'heic/libheif-bundle.js'
 
 def _packed(content): return gzip.compress(content, 9, mtime=0)
 
-def _own_files(network):
-    "The page's files, of which there are two that run a model."
-    return {f.name: f.read_bytes() for web in WEB for f in sorted(web.iterdir())
-            if f.suffix in ('.css', '.js', '.wasm') and f.name != ('onnx.js' if network else 'network.js')}
+def _own_files(runs):
+    "The page's own files; of the two that can run a model only the one that `runs` this one, as model.js."
+    files = {f.name: f.read_bytes() for web in WEB for f in web.iterdir() if f.suffix in ('.css', '.js', '.wasm')}
+    files['model.js'] = files[runs]
+    return {name: files[name] for name in sorted(files) if name not in ('network.js', 'onnx.js')}
 
 # %% ../nbs/33_site.ipynb #d53321c4
 _LATER = ('heic/', 'icon-512') # not loaded by a first visit: a decoder, and what is asked for to install the page
@@ -187,9 +187,9 @@ def site_files(
     heavy = {f'{name}.gz': _packed(content) for name, content in heavy.items()}
     drawings = examples(classifier.card)
     addresses = {name: f'examples/{i}.jpg' for i, name in enumerate(drawings)}
-    page = page_html(classifier.card, addresses, _HEIC in files, sum(map(len, heavy.values())), bool(network),
+    page = page_html(classifier.card, addresses, _HEIC in files, sum(map(len, heavy.values())),
                      classifier.file == MODEL)
-    files |= heavy | _own_files(bool(network))
+    files |= heavy | _own_files('network.js' if network else 'onnx.js')
     files |= {addresses[name]: _encoded(im, 'JPEG') for name, im in drawings.items()}
     files |= {f'icon-{n}.png': _encoded(icon(n), 'PNG') for n in (192, 512)}
     manifest = _manifest(title_of(classifier.card))

@@ -39,7 +39,7 @@ def test_training_is_an_extra(env, tmp_path):
 def test_the_page_that_needs_no_server_comes_along(env, tmp_path):
     out = run(env/'bearclf', 'site', 'public', '--runtime', tmp_path, cwd=tmp_path)
     assert 'a first visit loads' in out and 'libheif-js' in out
-    assert {'index.html', 'worker.js', 'network.js', 'kernels.wasm', 'kernels-plain.wasm', 'network.bin.gz'} <= {f.name for f in (tmp_path/'public').iterdir()}
+    assert {'index.html', 'worker.js', 'model.js', 'kernels.wasm', 'kernels-plain.wasm', 'network.bin.gz'} <= {f.name for f in (tmp_path/'public').iterdir()}
     tiny_model(tmp_path/'tiny.onnx')
     r = subprocess.run([env/'bearclf', 'site', 'mine', '--model', 'tiny.onnx', '--runtime', tmp_path], cwd=tmp_path, capture_output=True, text=True)
     assert r.returncode == 2 and 'does not hold onnxruntime-web; run `npm install onnxruntime-web@' in r.stderr

@@ -220,7 +220,7 @@ def test_any_model_of_bearclf(name, changes, built, visit, tmp_path):
     for f, content in files.items(): same(rows[f], classifier.predict(content), 1e-4)
 
 SAID = """async ([name, code, threads, card, pixels]) => {
-    const {Kernels} = await import('./kernels.js'), {load} = await import('./network.js'), bytes = async name => (await fetch(name)).arrayBuffer()
+    const {Kernels} = await import('./kernels.js'), {load} = await import('./model.js'), bytes = async name => (await fetch(name)).arrayBuffer()
     const kernels = await Kernels.load(await bytes(code), threads), run = load(card, kernels, await bytes(name)), said = []
     for (const p of pixels) {
         const {logits, evidence} = run(Uint8Array.from(atob(p), c => c.charCodeAt(0)))
@@ -338,7 +338,7 @@ def test_where_no_helper_starts_one_thread_does_all(built, visit):
 
 def test_a_browser_that_computes_otherwise_is_not_believed(built, browser):
     page = browser.new_page()
-    page.goto(built('otherwise', network=('red[pixels[from++]]', 'red[255 - pixels[from++]]')))
+    page.goto(built('otherwise', **{'model.js': ('red[pixels[from++]]', 'red[255 - pixels[from++]]')}))
     expect(page.locator('#waiting')).to_contain_text('this browser computes other answers than it should')
     page.close()
 
@@ -392,7 +392,8 @@ def test_for_a_model_of_another_make_the_page_takes_onnxruntime(change, tmp_path
     odd = changed(room.MODEL, tmp_path, change)
     assert for_browsers(Classifier(odd)) is None and for_browsers(Classifier())
     sizes = build_site(tmp_path/'public', odd, runtime)
-    assert {'model.onnx.gz', 'onnx.js', 'runtime/ort.wasm.bundle.min.js'} <= {*sizes} and not {'network.js', 'network.bin.gz'} & {*sizes}
+    assert {'model.onnx.gz', 'runtime/ort.wasm.bundle.min.js'} <= {*sizes} and 'network.bin.gz' not in sizes
+    assert (tmp_path/'public'/'model.js').read_bytes() == (room.WEB[1]/'onnx.js').read_bytes()
 
 def test_the_kernels_are_made_of_their_source(tmp_path):
     "And have no data of their own, which threads would write over each other; a stack would be one."
@@ -655,12 +656,41 @@ def test_a_new_build_takes_the_place_of_the_old(built, visit, server, runtime):
     folder = server.folder/'a b'/'renewed'/'try'
     (folder/'index.html').write_text((folder/'index.html').read_text().replace('Which bears', 'Which fine bears'))
     (folder/'files.js').write_text((folder/'files.js').read_text().replace('VERSION = "', 'VERSION = "x'))
-    page.evaluate('''() => navigator.serviceWorker.getRegistration().then(r => new Promise(done => {
-        r.onupdatefound = () => { const w = r.installing; w.onstatechange = () => w.state === 'activated' && done() }
-        r.update() }))''')
+    page.evaluate(UPDATED)
     page.reload()
     expect(page.get_by_role('heading', level=1)).to_have_text('Which fine bears are in your picture?')
-    assert len(page.evaluate('() => caches.keys()')) == 1
+
+UPDATED = """() => navigator.serviceWorker.getRegistration().then(r => new Promise(done => {
+    r.onupdatefound = () => { const w = r.installing; w.onstatechange = () => w.state === 'activated' && done() }
+    r.update() }))"""
+
+@pytest.mark.parametrize('models', [(None, tiny_model), (tiny_model, None)], ids=['by one of another model', 'by one of ours'])
+def test_a_site_is_replaced_while_its_page_is_open(models, built, visit, server, runtime, tmp_path):
+    "The page goes on with its own files, also where all begins anew; the next visit has the new ones."
+    old, new = (m and m(tmp_path/'tiny.onnx', card(names=dict(red='RED'))) for m in models)
+    page = visit(built(f'replaced {bool(old)}', old))
+    page.evaluate('() => navigator.serviceWorker.ready.then(() => true)')
+    build_site(server.folder/'a b'/f'replaced {bool(old)}'/'try', new, runtime)
+    page.evaluate(UPDATED)
+    give(page, ('teddy.jpg', TEDDY_JPEG), ('large.png', encoded(Image.new('L', (9000, 8000)), 'PNG')), ('robot.jpg', ROBOT_JPEG))
+    expect(page.locator('.bc-card .bc-bars')).to_have_count(3)
+    page.reload()
+    expect(page.locator('body')).to_have_attribute('data-ready', 'true')
+    expect(page.locator('header')).to_contain_text('RED' if new else 'grizzly')
+    give(page, ('teddy.jpg', TEDDY_JPEG))
+    assert len(page.evaluate('() => caches.keys()')) == 2 # this version's, and the one's before
+
+def test_memory_is_given_back_after_a_large_picture(built, visit):
+    page = visit(built('memory', worker=("seconds: (performance.now() - begun)/1000})", "seconds: kernels.memory.buffer.byteLength/2**20})")))
+    small, large, again = give(page, ('teddy.jpg', TEDDY_JPEG), ('large.png', encoded(Image.new('L', (9000, 8000)), 'PNG')), ('teddy.jpg', TEDDY_JPEG))
+    before, most, after = (float(c.get_attribute('data-seconds')) for c in (small, large, again))
+    assert before < 100 < 270 < most and after == pytest.approx(before, abs=2)
+
+def test_a_picture_too_large_for_this_browsers_memory_gets_a_sentence(built, visit):
+    page = visit(built('little', kernels=('maximum = 32768', 'maximum = 4096')))
+    large, small = give(page, ('large.png', encoded(Image.new('L', (9000, 8000)), 'PNG')), ('teddy.jpg', TEDDY_JPEG))
+    expect(large.locator('.bc-refused')).to_have_text('This picture is too large for the memory of this browser. Save it smaller and try that.')
+    expect(small.get_by_role('heading')).to_have_text('Teddy bear')
 
 def test_it_can_be_installed(url, visit, server):
     page = visit(url)

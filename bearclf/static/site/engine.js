@@ -50,7 +50,6 @@ function answered(data) {
   clearTimeout(timer)
   const tell = done
   done = null
-  if (data.isLarge) start()
   tell(data)
 }
 

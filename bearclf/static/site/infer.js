@@ -1,6 +1,6 @@
 // From the pixels of a picture to the model's answer: what bearclf/inference.py does in Python, step by step and with
 // the same names.
-// Nothing here knows of the page or of the browser, but for the canvas in `reduced`.
+// Nothing here knows of the page or of the browser, but for the canvases in `reduced` and `drawn`.
 
 import {OTHER} from './answers.js'
 
@@ -10,9 +10,9 @@ export function draft(width, height, side) {
   return [8, 4, 2, 1].find(s => s <= fits) ?? 1
 }
 
-// The picture in the memory of the kernels, four bytes a pixel: {width, height, at, pitch: bytes of a row}, `s` times
-// smaller, white where it is transparent. Decoders of JPEG scale by averaging squares of s x s pixels, so that is done here, from strips that fit
-// into a small canvas.
+// Copies the picture into the memory of the kernels, four bytes a pixel, `s` times smaller, white where it is transparent:
+// {width, height, at, pitch: bytes of a row}. Decoders of JPEG shrink by averaging squares of s x s pixels; so does this,
+// strip by strip, as a canvas may not be large.
 export function reduced(bitmap, s, kernels) {
   const width = Math.ceil(bitmap.width/s), height = Math.ceil(bitmap.height/s), strip = Math.min(32*s, bitmap.height)
   const {at} = kernels.take(4*width*height), canvas = new OffscreenCanvas(bitmap.width, strip)
@@ -77,7 +77,7 @@ function triangles(from, to) {
 
 // The pixels in `box` of the picture, resized. Pillow goes along the rows first, and since its version 13 along the
 // columns where far more is cut off there.
-export function resize(picture, box, width, height, kernels) {
+function resize(picture, box, width, height, kernels) {
   const part = cropped(picture, box), more = part.height - height, downFirst = more > 0 && more > 2*(part.width - width)
   const [one, other] = downFirst ? [down, across] : [across, down], [n, m] = downFirst ? [height, width] : [width, height]
   const {at} = other(one(part, n, kernels), m, kernels)

@@ -3,7 +3,7 @@
 // (stack-size=0), and what would need one fails at once.
 //
 // A network's pictures are rows of pixels, and a pixel its channels (NHWC); a byte is what it is in ONNX, less 128.
-// Sums are exact. They are scaled, and rounded to even, as onnxruntime does it: so answers are the same to the last bit.
+// Sums are exact. They are scaled, and rounded to even, as onnxruntime does it: so all bytes are the same as there.
 //
 // After a change: .ci/kernels
 

@@ -1,4 +1,5 @@
 // What kernels.c does, for JavaScript: its memory, and threads that share the work.
+import {Refusal} from './pictures.js'
 
 const WORDS = 2, NUMBERS = 31, FIRST = 8*(1 + NUMBERS) // the memory begins with two whole numbers and one job
 
@@ -14,8 +15,8 @@ function shared(maximum = 32768) {
   }
 }
 
-// How many of `n` helpers there are: all of them, or none if one does not start.
-async function started(n, job) {
+// All of `n` helpers, or none if one does not start.
+async function startHelpers(n, job) {
   const helpers = Array.from({length: n}, () => new Worker(new URL('helper.js', import.meta.url), {type: 'module'}))
   const ready = helpers.map((helper, i) => new Promise((done, failed) => {
     helper.onmessage = done
@@ -26,9 +27,9 @@ async function started(n, job) {
   try { await Promise.race([Promise.all(ready), late]) }
   catch {
     for (const helper of helpers) helper.terminate()
-    return 0
+    return []
   }
-  return n
+  return helpers
 }
 
 export class Kernels {
@@ -36,11 +37,11 @@ export class Kernels {
   static async load(code, threads) {
     const memory = shared(), module = await WebAssembly.compile(code)
     const {exports} = await WebAssembly.instantiate(module, {env: {memory}})
-    return new Kernels(memory, exports, 1 + await started(threads - 1, {module, memory}))
+    return new Kernels(memory, exports, await startHelpers(threads - 1, {module, memory}))
   }
 
-  constructor(memory, exports, threads) {
-    Object.assign(this, {memory, exports, threads, names: Object.keys(exports), end: FIRST, free: []})
+  constructor(memory, exports, helpers) {
+    Object.assign(this, {memory, exports, helpers, threads: helpers.length + 1, names: Object.keys(exports), end: FIRST, free: []})
     this.job = jobIn(memory)
   }
 
@@ -49,7 +50,8 @@ export class Kernels {
     const fits = this.free.filter(o => o.size >= size).sort((a, b) => a.size - b.size)[0]
     if (fits) return this.free.splice(this.free.indexOf(fits), 1)[0]
     const place = {at: this.end, size: Math.ceil(size/16)*16}, left = this.memory.buffer.byteLength - this.end
-    if (left < place.size) this.memory.grow(Math.ceil((place.size - left)/65536))
+    try { if (left < place.size) this.memory.grow(Math.ceil((place.size - left)/65536)) }
+    catch { throw new Refusal('This picture is too large for the memory of this browser. Save it smaller and try that.') }
     this.end += place.size
     return place
   }
@@ -62,6 +64,9 @@ export class Kernels {
 
   view(Type, at, length) { return new Type(this.memory.buffer, at, length) }
 
+  // No more is done here.
+  close() { for (const helper of this.helpers) helper.terminate() }
+
   // Call a kernel for `n` rows, pixels or whatever it counts, with these arguments.
   call(name, n, ...args) {
     const {words, numbers} = this.job, together = name === 'pointwise' ? 4 : 1 // so many are done at once
@@ -73,7 +78,7 @@ export class Kernels {
       Atomics.notify(words, 0)
     }
     this.exports[name](0, Math.min(n, share), ...args)
-    while (Atomics.load(words, 1)); // the others are about as far
+    while (Atomics.load(words, 1)); // wait for the helpers: their shares are as large
   }
 }
 

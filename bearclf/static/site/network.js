@@ -7,6 +7,8 @@ import {normalised, probabilities} from './infer.js'
 
 const count = dims => dims.reduce((a, b) => a*b, 1)
 
+export const files = ['network.bin.gz']
+
 // `content` is the network's file, an ArrayBuffer: the length of its head, its head as JSON, its numbers.
 export function load(card, kernels, content) {
   const network = new Network(card, kernels, content), hasMaps = String(card.resize) === String(card.size)
@@ -37,7 +39,7 @@ class Network {
     kernels.keep()
     Object.assign(this, {steps, outputs, expected, kernels, base})
     this.constants = Object.entries(constants).map(([name, {dims, at}]) =>
-      [name, {dims, data: new Float32Array(numbers, at, count(dims))}])
+      [name, {dims, data: new Float32Array(numbers.slice(at, at + 4*count(dims)))}])
     this.lastUse = new Map(steps.flatMap((s, i) => s.inputs.map(name => [name, i])))
     this.tables = [0, 1, 2].map(c => // what the network has for each of 256 steps of red, green, blue
       Int8Array.from({length: 256}, (_, v) => toByte(normalised(v, card.mean[c], card.std[c]), steps[0])))
@@ -118,7 +120,7 @@ function sliced({dims, data}, axis, first, n, step) {
 }
 
 // For each axis of a Slice: the axis, where it begins, how many there are, how far apart.
-function* slices(dims, [starts, ends, axes, steps]) {
+function* rangesOf(dims, [starts, ends, axes, steps]) {
   for (const [i, axis] of axes.data.entries()) {
     const n = dims[positive(axis, dims)], step = steps?.data[i] ?? 1
     const [first, end] = [starts, ends].map(o => Math.min(n, o.data[i] < 0 ? o.data[i] + n : o.data[i]))
@@ -181,7 +183,7 @@ const OPS = {
     return {dims: [1, n, x.height, x.width], data}
   },
 
-  // Without
+  // With floats
   Add: both((a, b) => a + b), Sub: both((a, b) => a - b), Mul: both((a, b) => a*b), Div: both((a, b) => a/b),
   Min: both(Math.min), Less: both((a, b) => a < b), And: both((a, b) => a && b),
   Where([c, a, b]) { return OPS.Add([both((c, a) => c ? a : 0)([c, a]), both((c, b) => c ? 0 : b)([c, b])]) },
@@ -221,7 +223,7 @@ const OPS = {
     return spread(spread(x, 2, rows), 3, columns)
   },
   Slice([x, ...which]) {
-    for (const slice of slices(x.dims, which)) x = sliced(x, ...slice)
+    for (const range of rangesOf(x.dims, which)) x = sliced(x, ...range)
     return x
   },
   Gather([x, {data: which}], {axis}) {

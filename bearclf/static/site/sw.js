@@ -9,9 +9,10 @@ addEventListener('install', e => {
   e.waitUntil(caches.open(CACHE).then(cache => cache.addAll(FILES)))
 })
 
+// The files of the version before stay, for a page that was opened with them.
 addEventListener('activate', e => e.waitUntil((async () => {
   const older = (await caches.keys()).filter(name => name.startsWith(OURS) && name !== CACHE)
-  for (const name of older) await caches.delete(name)
+  for (const name of older.slice(0, -1)) await caches.delete(name)
   await clients.claim()
 })()))
 
@@ -21,7 +22,7 @@ async function answer(request) {
   if (kept) return guarded(kept)
   const fresh = await fetch(request)
   if (fresh.ok && fresh.status === 200) await cache.put(request, fresh.clone())
-  return guarded(fresh)
+  return guarded(fresh.status === 404 ? await caches.match(request) ?? fresh : fresh)
 }
 
 // The worker's own requests stand under the policy of its file, not under that of the page: so every file says it. And

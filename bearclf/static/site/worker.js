@@ -1,12 +1,13 @@
 // A thread of its own, so that the page never stalls: it holds the model, opens pictures and answers one after another.
 import {cropped, draft, drawn, predict, reduced} from './infer.js'
 import {fitting, Kernels} from './kernels.js'
+import {files, load} from './model.js' // network.js or onnx.js, whichever runs the model of this site
 import {DAMAGED, open, Refusal, restOf, smaller} from './pictures.js'
 
 const THREADS = crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1 // one on a first visit: see sw.js
-const LARGE = 2**28 // bytes: memory that is given back after a picture; WebAssembly can't, but by a new worker
+const LARGE = 2**28 // bytes of memory: after so large a picture it is given back
 const SIDE = 480 // pixels: the longer side of a picture as the page shows it, if it is not enlarged
-let limits, card, kernels, run
+let limits, card, code, model, kernels, run
 
 // The bytes of one of the site's files, unpacked if they came packed; `count` is told how many came.
 async function fetched(url, count, signal) {
@@ -23,18 +24,21 @@ async function start(settings) {
   limits = settings
   let bytes = 0
   const count = n => postMessage({progress: bytes += n})
-  const stop = new AbortController() // where one file is missing, the others need not come
-  const get = file => fetched(file, count, stop.signal)
-  const started = Promise.all(['kernels.wasm', 'kernels-plain.wasm'].map(get))
-    .then(([fast, plain]) => Kernels.load(fitting(fast, plain), THREADS))
-  const [code, ...files] = settings.hasNetwork ? ['./network.js', 'network.bin.gz']
-                                               : ['./onnx.js', 'model.onnx.gz', 'runtime/ort-wasm-simd-threaded.wasm.gz']
-  const all = Promise.all([get('card.json'), started, import(code), ...files.map(get)])
-  const [text, itsKernels, {load}, ...model] = await all.catch(e => { stop.abort(); throw e })
+  const stop = new AbortController() // where one is missing, the others need not come
+  const all = Promise.all(['card.json', 'kernels.wasm', 'kernels-plain.wasm', ...files].map(f => fetched(f, count, stop.signal)))
+  const [text, fast, plain, ...rest] = await all.catch(e => { stop.abort(); throw e })
   card = JSON.parse(new TextDecoder().decode(text))
-  kernels = itsKernels
-  run = await load(card, kernels, ...model)
+  code = fitting(fast, plain)
+  model = rest
+  await ready()
   postMessage({ready: true, card})
+}
+
+// The kernels in a memory of their own, and the model.
+async function ready() {
+  kernels?.close()
+  kernels = await Kernels.load(code, THREADS)
+  run = await load(card, kernels, ...model)
 }
 
 // A decoder of HEIC for browsers that have none of their own, fetched when the first such picture comes.
@@ -70,15 +74,17 @@ async function look(file) {
   } finally { bitmap.close() }
 }
 
-onmessage = async ({data: {settings, file}}) => {
-  if (settings) return start(settings).catch(e => postMessage({failed: e.message ?? 'it did not start'}))
+async function answer(file) {
   const begun = performance.now()
-  try {
-    const answer = await look(file), isLarge = kernels.memory.buffer.byteLength > LARGE
-    postMessage({...answer, isLarge, seconds: (performance.now() - begun)/1000})
-  }
+  try { postMessage({...await look(file), seconds: (performance.now() - begun)/1000}) }
   catch (e) {
     const error = e instanceof Refusal ? e.message : `This file could not be looked at (${e.message}).`
     postMessage({error})
   }
+  if (kernels.memory.buffer.byteLength > LARGE) await ready()
+}
+
+let turn = Promise.resolve() // one after another
+onmessage = ({data: {settings, file}}) => {
+  turn = turn.then(() => file ? answer(file) : start(settings)).catch(e => postMessage({failed: e.message ?? 'it did not start'}))
 }
