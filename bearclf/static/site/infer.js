@@ -10,9 +10,9 @@ export function draft(width, height, side) {
   return [8, 4, 2, 1].find(s => s <= fits) ?? 1
 }
 
-// Copies the picture into the memory of the kernels, four bytes a pixel, `s` times smaller, white where it is transparent:
-// {width, height, at, pitch: bytes of a row}. Decoders of JPEG shrink by averaging squares of s x s pixels; so does this,
-// strip by strip, as a canvas may not be large.
+// Copies the picture into the memory of the kernels, four bytes a pixel, `s` times smaller, white where it is
+// transparent: {width, height, at, pitch: bytes of a row}. Decoders of JPEG shrink by averaging squares of s x s
+// pixels; so does this, strip by strip, as a canvas may not be large.
 export function reduced(bitmap, s, kernels) {
   const width = Math.ceil(bitmap.width/s), height = Math.ceil(bitmap.height/s), strip = Math.min(32*s, bitmap.height)
   const {at} = kernels.take(4*width*height), canvas = new OffscreenCanvas(bitmap.width, strip)
@@ -31,7 +31,8 @@ export function reduced(bitmap, s, kernels) {
 
 // The picture as a canvas.
 export function drawn({width, height, at}, kernels) {
-  const canvas = new OffscreenCanvas(width, height), pixels = new Uint8ClampedArray(kernels.view(Uint8Array, at, 4*width*height))
+  const canvas = new OffscreenCanvas(width, height)
+  const pixels = new Uint8ClampedArray(kernels.view(Uint8Array, at, 4*width*height)) // a copy
   canvas.getContext('2d').putImageData(new ImageData(pixels, width, height), 0, 0)
   return canvas
 }
@@ -79,8 +80,8 @@ function triangles(from, to) {
 // columns where far more is cut off there.
 function resize(picture, box, width, height, kernels) {
   const part = cropped(picture, box), more = part.height - height, downFirst = more > 0 && more > 2*(part.width - width)
-  const [one, other] = downFirst ? [down, across] : [across, down], [n, m] = downFirst ? [height, width] : [width, height]
-  const {at} = other(one(part, n, kernels), m, kernels)
+  const {at} = downFirst ? across(down(part, height, kernels), width, kernels)
+                         : down(across(part, width, kernels), height, kernels)
   return kernels.view(Uint8Array, at, 4*width*height)
 }
 
@@ -118,16 +119,18 @@ export function normalised(value, mean, std) {
   return f(f(value*scale) - shift)
 }
 
-// The answer for a picture. `run` asks the network about what is seen and gives {logits, evidence}, each {dims, data}: a
-// value for each label, and maps of them (labels x rows x columns, with `dims`) or nothing. Of parts, the highest logit
-// of each kind counts, and the lowest of `other`.
+// The answer for a picture. `run` asks the network about what is seen and gives {logits, evidence}, each {dims, data}:
+// a value for each label, and maps of them (labels x rows x columns) or nothing. Of parts, the highest logit of each
+// kind counts, and the lowest of `other`.
 export async function predict(picture, card, kernels, run) {
   const said = []
   for (const box of partsOf(picture, ...card.resize)) said.push(await run(seen(picture, box, card, kernels)))
-  const logits = card.labels.map((label, i) => (label === OTHER ? Math.min : Math.max)(...said.map(o => o.logits.data[i])))
+  const combined = label => label === OTHER ? Math.min : Math.max
+  const logits = card.labels.map((label, i) => combined(label)(...said.map(o => o.logits.data[i])))
   if (!logits.every(Number.isFinite))
     throw new Error('This model gives values that are no numbers; train or export it anew.')
-  return {probs: probabilities(logits, card), maps: joined(said.map(o => o.evidence), picture.width > picture.height, card.multi_label)}
+  const maps = joined(said.map(o => o.evidence), picture.width > picture.height, card.multi_label)
+  return {probs: probabilities(logits, card), maps}
 }
 
 export function probabilities(logits, card) { return card.multi_label ? logits.map(sigmoid) : softmax(logits) }

@@ -55,8 +55,8 @@ static inline void put_scaled(int8 *y, vec a, vec b, const float *scale, int zer
 
 typedef struct { int out, in; } More; // a weight that is one more than it says, as seven bits do not hold 64
 
-// A convolution of 1 x 1: `outs` sums of `ins` products for each pixel. Weights are 64 more than they are, eight outs by
-// four ins together; `more` are in the order of outs, the last beyond them all.
+// A convolution of 1 x 1: `outs` sums of `ins` products for each pixel. Weights are 64 more than they are, eight outs
+// by four ins together; `more` are in the order of outs, the last beyond them all.
 EXPORT(pointwise)(int from, int to, const int8 *x, int ins, int outs, const uint8 *weights, const More *more,
                   const int *bias, const float *scale, int zero, int8 *y) {
     vec low = wasm_i32x4_const(0, 1, 2, 3), high = wasm_i32x4_const(4, 5, 6, 7);
@@ -154,8 +154,8 @@ static inline void widened(const int8 *x, vec *a, vec *b) { // eight bytes
     *b = wasm_i32x4_extend_high_i16x8(v);
 }
 
-// Averages of side x side pixels, for rows of the result: of floats one after another, as onnxruntime has them. The zero
-// of what comes out is that of ONNX.
+// Averages of side x side pixels, for rows of the result: of floats one after another, as onnxruntime has them. The
+// zero of what comes out is that of ONNX.
 EXPORT(pooled)(int from, int to, const int8 *x, int width, int channels, int columns, int side, int stride,
                float scale_x, float scale_y, int zero_x, int zero_y, int8 *y) {
     vec sx = wasm_f32x4_splat(scale_x), sy = wasm_f32x4_splat(scale_y), zx = wasm_i32x4_splat(zero_x);

@@ -3,6 +3,8 @@ import {Refusal} from './pictures.js'
 
 const WORDS = 2, NUMBERS = 31, FIRST = 8*(1 + NUMBERS) // the memory begins with two whole numbers and one job
 
+const TOO_LARGE = 'This picture is too large for the memory of this browser. Save it smaller and try that.'
+
 // The code of the kernels that this browser can run: `fast` needs relaxed SIMD.
 export const fitting = (fast, plain) => WebAssembly.validate(fast) ? fast : plain
 
@@ -41,8 +43,8 @@ export class Kernels {
   }
 
   constructor(memory, exports, helpers) {
-    Object.assign(this, {memory, exports, helpers, threads: helpers.length + 1, names: Object.keys(exports), end: FIRST, free: []})
-    this.job = jobIn(memory)
+    Object.assign(this, {memory, exports, helpers, threads: helpers.length + 1, names: Object.keys(exports)})
+    Object.assign(this, {job: jobIn(memory), end: FIRST, free: []})
   }
 
   // A place in the memory, of at least `size` bytes: one that is free again, or a new one.
@@ -51,7 +53,7 @@ export class Kernels {
     if (fits) return this.free.splice(this.free.indexOf(fits), 1)[0]
     const place = {at: this.end, size: Math.ceil(size/16)*16}, left = this.memory.buffer.byteLength - this.end
     try { if (left < place.size) this.memory.grow(Math.ceil((place.size - left)/65536)) }
-    catch { throw new Refusal('This picture is too large for the memory of this browser. Save it smaller and try that.') }
+    catch { throw new Refusal(TOO_LARGE) }
     this.end += place.size
     return place
   }

@@ -12,7 +12,8 @@ export const files = ['network.bin.gz']
 // `content` is the network's file, an ArrayBuffer: the length of its head, its head as JSON, its numbers.
 export function load(card, kernels, content) {
   const network = new Network(card, kernels, content), hasMaps = String(card.resize) === String(card.size)
-  const said = probabilities([...network.run(firstPicture(card)).logits.data], card), odds = p => Math.log((p + 1e-9)/(1 + 1e-9 - p))
+  const said = probabilities([...network.run(firstPicture(card)).logits.data], card)
+  const odds = p => Math.log((p + 1e-9)/(1 + 1e-9 - p))
   if (!said.every((p, i) => Math.abs(odds(p) - odds(network.expected[i])) < .25))
     throw new Error('this browser computes other answers than it should')
   return pixels => {
@@ -33,7 +34,8 @@ function firstPicture({resize: [rh, rw], size: [h, w]}) {
 class Network {
   constructor(card, kernels, content) {
     const length = new DataView(content).getUint32(0, true), numbers = content.slice(4 + length)
-    const {steps, constants, outputs, expected} = JSON.parse(new TextDecoder().decode(new Uint8Array(content, 4, length)))
+    const head = new TextDecoder().decode(new Uint8Array(content, 4, length))
+    const {steps, constants, outputs, expected} = JSON.parse(head)
     const base = kernels.take(numbers.byteLength).at
     kernels.view(Uint8Array, base).set(new Uint8Array(numbers))
     kernels.keep()
@@ -141,19 +143,21 @@ const OPS = {
   },
   Pointwise([x], step, net) {
     const {shape: [outs, height, width], side, stride, pads: [top, left], length, fill, zero} = step
-    const y = net.bytes(step.shape), isPlain = side === 1 && stride === 1, all = isPlain ? x : net.bytes([length, height, width])
-    if (!isPlain) net.kernels.call('gathered', height, x.at, x.height, x.width, x.channels, width, side, stride, top, left,
-                                   fill, length, all.at)
-    net.kernels.call('pointwise', height*width, all.at, length, outs, ...net.at(step, 'weights', 'more', 'bias', 'scale'),
-                     zero, y.at)
+    const y = net.bytes(step.shape), isPlain = side === 1 && stride === 1
+    const all = isPlain ? x : net.bytes([length, height, width])
+    if (!isPlain) net.kernels.call('gathered', height, x.at, x.height, x.width, x.channels, width, side, stride, top,
+                                   left, fill, length, all.at)
+    net.kernels.call('pointwise', height*width, all.at, length, outs,
+                     ...net.at(step, 'weights', 'more', 'bias', 'scale'), zero, y.at)
     if (!isPlain) net.kernels.give(all.place)
     return y
   },
   Depthwise([x], step, net) {
-    const {shape: [n, height, width], side, stride, pads: [top, left, bottom, right], fill, zero} = step, pairs = Math.ceil(side*side/2)
+    const {shape: [n, height, width], side, stride, pads: [top, left, bottom, right], fill, zero} = step
     const y = net.bytes(step.shape), framed = net.bytes([n, x.height + top + bottom, x.width + left + right])
-    const offsets = net.kernels.take(8*pairs), offset = i => (Math.floor(i/side)*framed.width + i % side)*n
-    net.kernels.view(Int32Array, offsets.at, 2*pairs).set(Array.from({length: 2*pairs}, (_, i) => offset(Math.min(i, side*side - 1))))
+    const pairs = Math.ceil(side*side/2), offsets = net.kernels.take(8*pairs)
+    const offset = i => (Math.floor(i/side)*framed.width + i % side)*n, last = side*side - 1
+    net.kernels.view(Int32Array, offsets.at, 2*pairs).forEach((_, i, all) => { all[i] = offset(Math.min(i, last)) })
     net.kernels.call('framed', framed.height, x.at, x.height, x.width, n, top, left, right, fill, framed.at)
     net.kernels.call('depthwise', height, framed.at, framed.width, n, width, stride, offsets.at, pairs,
                      ...net.at(step, 'weights', 'bias', 'scale'), zero, y.at)
@@ -201,7 +205,8 @@ const OPS = {
     return {dims: x.dims, data}
   },
   Conv([x, weights, bias]) { // of 1 x 1
-    const [, ins, height, width] = x.dims, outs = weights.dims[0], area = height*width, data = new Float32Array(outs*area)
+    const [, ins, height, width] = x.dims, outs = weights.dims[0], area = height*width
+    const data = new Float32Array(outs*area)
     for (let n = 0; n < outs; n++) {
       const to = data.subarray(n*area, (n + 1)*area).fill(bias?.data[n] ?? 0)
       for (let c = 0; c < ins; c++) {
@@ -213,9 +218,11 @@ const OPS = {
   },
   Resize([x], {rows, columns}) { // linear, corners upon corners
     const spread = ({dims, data}, axis, to) => {
-      const [before, n, after] = around(dims, axis), res = new Float32Array(before*to*after), step = (n - 1)/Math.max(1, to - 1)
+      const [before, n, after] = around(dims, axis), step = (n - 1)/Math.max(1, to - 1)
+      const res = new Float32Array(before*to*after)
       for (let i = 0; i < before; i++) for (let j = 0; j < to; j++) {
-        const first = Math.floor(j*step), far = j*step - first, from = (i*n + first)*after, next = far ? from + after : from
+        const first = Math.floor(j*step), far = j*step - first
+        const from = (i*n + first)*after, next = far ? from + after : from
         for (let k = 0; k < after; k++) res[(i*to + j)*after + k] = data[from + k]*(1 - far) + data[next + k]*far
       }
       return {dims: changed(dims, axis, to), data: res}

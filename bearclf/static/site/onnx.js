@@ -8,7 +8,8 @@ let session // one for all pictures
 // `model` and `wasm` are ArrayBuffers: the file, and the runtime's code.
 export async function load(card, {threads}, model, wasm) {
   Object.assign(ort.env.wasm, {numThreads: threads, wasmBinary: wasm})
-  session ??= await ort.InferenceSession.create(new Uint8Array(model), {executionProviders: ['wasm'], logSeverityLevel: 4})
+  const options = {executionProviders: ['wasm'], logSeverityLevel: 4}
+  session ??= await ort.InferenceSession.create(new Uint8Array(model), options)
   const hasMaps = session.outputNames.includes('evidence') && String(card.resize) === String(card.size)
   const [h, w] = card.size, tables = [0, 1, 2].map(c =>
     Float32Array.from({length: 256}, (_, v) => normalised(v, card.mean[c], card.std[c])))

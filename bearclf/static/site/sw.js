@@ -16,13 +16,15 @@ addEventListener('activate', e => e.waitUntil((async () => {
   await clients.claim()
 })()))
 
-// From the cache; what is not there, such as the decoder of HEIC, is fetched and kept.
+// From the cache; what is not there, such as the decoder of HEIC, is fetched and kept. What is gone may be among the
+// files of the version before.
 async function answer(request) {
   const cache = await caches.open(CACHE), kept = await cache.match(request, {ignoreSearch: true})
   if (kept) return guarded(kept)
-  const fresh = await fetch(request)
-  if (fresh.ok && fresh.status === 200) await cache.put(request, fresh.clone())
-  return guarded(fresh.status === 404 ? await caches.match(request) ?? fresh : fresh)
+  const fresh = await fetch(request).catch(() => null)
+  if (fresh?.status === 200) await cache.put(request, fresh.clone())
+  const found = fresh?.ok ? fresh : await caches.match(request) ?? fresh
+  return found ? guarded(found) : Response.error()
 }
 
 // The worker's own requests stand under the policy of its file, not under that of the page: so every file says it. And

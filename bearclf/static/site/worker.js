@@ -25,7 +25,8 @@ async function start(settings) {
   let bytes = 0
   const count = n => postMessage({progress: bytes += n})
   const stop = new AbortController() // where one is missing, the others need not come
-  const all = Promise.all(['card.json', 'kernels.wasm', 'kernels-plain.wasm', ...files].map(f => fetched(f, count, stop.signal)))
+  const wanted = ['card.json', 'kernels.wasm', 'kernels-plain.wasm', ...files]
+  const all = Promise.all(wanted.map(f => fetched(f, count, stop.signal)))
   const [text, fast, plain, ...rest] = await all.catch(e => { stop.abort(); throw e })
   card = JSON.parse(new TextDecoder().decode(text))
   code = fitting(fast, plain)
@@ -61,7 +62,8 @@ async function look(file) {
   const {kind, cut, bitmap} = await open(file, {...limits, heic: limits.heic && heic})
   try {
     kernels.reset()
-    const s = kind === 'jpeg' ? draft(bitmap.width, bitmap.height, limits.decodeSide) : 1, picture = reduced(bitmap, s, kernels)
+    const s = kind === 'jpeg' ? draft(bitmap.width, bitmap.height, limits.decodeSide) : 1
+    const picture = reduced(bitmap, s, kernels)
     if (!cut) {
       const isSmall = kind === 'jpeg' && Math.max(bitmap.width, bitmap.height) <= SIDE // and is shown as it is
       const shown = s > 1 ? drawn(picture, kernels) : bitmap, answer = await predict(picture, card, kernels, run)
@@ -86,5 +88,6 @@ async function answer(file) {
 
 let turn = Promise.resolve() // one after another
 onmessage = ({data: {settings, file}}) => {
-  turn = turn.then(() => file ? answer(file) : start(settings)).catch(e => postMessage({failed: e.message ?? 'it did not start'}))
+  turn = turn.then(() => file ? answer(file) : start(settings))
+    .catch(e => postMessage({failed: e.message ?? 'it did not start'}))
 }
