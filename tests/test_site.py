@@ -342,6 +342,18 @@ def test_a_browser_that_computes_otherwise_is_not_believed(built, browser):
     expect(page.locator('#waiting')).to_contain_text('this browser computes other answers than it should')
     page.close()
 
+def test_where_less_memory_can_be_shared(url, visit):
+    "As on some phones."
+    assert visit(url).evaluate("""async () => {
+        const {Kernels} = await import('./kernels.js'), {Memory} = WebAssembly, code = await (await fetch('kernels-plain.wasm')).arrayBuffer()
+        WebAssembly.Memory = function (o) {
+            if (o.maximum > 8192) throw new RangeError('Out of memory')
+            return new Memory(o)
+        }
+        const kernels = await Kernels.load(code, 1)
+        return kernels.take(2**20).at > 0
+    }""")
+
 def test_kernels_for_browsers_of_all_ages(url, visit):
     assert visit(url).evaluate("""async () => {
         const {fitting} = await import('./kernels.js'), [fast, plain] = await Promise.all(['kernels.wasm', 'kernels-plain.wasm'].map(f => fetch(f).then(r => r.arrayBuffer())))
