@@ -122,17 +122,6 @@ class _Graph:
         if scale.size > 1 and node.attributes.get('axis') != 0: return None
         return values.astype(int), np.broadcast_to(scale.astype('f4').ravel(), len(values))
 
-    def source(self, node):
-        "What is one step with the `QuantizeLinear` in `node`; None if there is nothing."
-        source = self.made.get(node.inputs[0]) if node.op == 'QuantizeLinear' else None
-        if not source or source.op not in ('Conv', 'Add', 'AveragePool', 'Slice'): return None
-        if source.op == 'Conv' and not (len(source.inputs) == 3 and all(map(self.constant, source.inputs[1:]))): return None
-        return source if all(map(self.is_bytes, self.befores(source))) else None
-
-    def befores(self, source):
-        "Names of the floats that are its bytes."
-        return source.inputs[:2 if source.op == 'Add' else 1]
-
 # %% ../nbs/33_wasm.ipynb #225dcca0
 class _Numbers(bytearray):
     def put(self, values, dtype):
@@ -250,51 +239,66 @@ def _resized(graph, node):
     how = a.get('mode'), a.get('coordinate_transformation_mode'), a.get('antialias', 0)
     _unless(how == ('linear', 'align_corners', 0) and sizes and sizes.op == 'Concat', f'the Resize {node.output}')
     rows, columns = graph.tensors[sizes.inputs[-1]].tolist() # before them stand those of picture and channels
-    return dict(op='Resize', inputs=node.inputs[:1], rows=rows, columns=columns)
+    return dict(op='Resize', rows=rows, columns=columns)
 
 def _floats(graph, node):
     "The step for a node of floats."
     if node.op == 'Resize': return _resized(graph, node)
     _unless(_fits(graph, node), f'the {node.op} {node.output}')
-    return dict(op=node.op, inputs=node.inputs) | dict(keepdims=1) | node.attributes
+    return dict(op=node.op) | node.attributes
 
 # %% ../nbs/33_wasm.ipynb #f17e8f6f
+_JOINED = dict(Conv=_convolution, Add=_addition, AveragePool=_average, Slice=_slice)
+
+def _taken(graph, node):
+    "What is one step with `node`, if it is a `QuantizeLinear` that ends a step of bytes; names of what the step takes."
+    source = graph.made.get(node.inputs[0]) if node.op == 'QuantizeLinear' else None
+    if source and source.op in _JOINED:
+        floats = source.inputs[:2 if source.op == 'Add' else 1]
+        known = source.op != 'Conv' or len(source.inputs) == 3 and all(map(graph.constant, source.inputs[1:]))
+        if known and all(map(graph.is_bytes, floats)): return source, [graph.made[i].inputs[0] for i in floats]
+    one = node.op in ('QuantizeLinear', 'DequantizeLinear', 'Resize') # all but the first is known, and in the step
+    return None, node.inputs[:1] if one else node.inputs
+
+# %% ../nbs/33_wasm.ipynb #eaddb3fc
 def _needed(graph):
-    "The nodes that lead to the outputs, in order, each with what is one step with it."
+    "The nodes that lead to the outputs, in order, each with what `_taken` says of it."
     wanted, res = {*graph.outputs}, []
     for node in reversed(graph.nodes):
         if node.output not in wanted or graph.known(node.output) is not None: continue
-        res.append((node, source := graph.source(node)))
-        n = 1 if node.op in ('Resize', 'QuantizeLinear', 'DequantizeLinear') else None # the others are known
-        wanted.update([graph.made[i].inputs[0] for i in graph.befores(source)] if source else node.inputs[:n])
+        source, inputs = _taken(graph, node)
+        res.append((node, source, inputs))
+        wanted.update(inputs)
     return res[::-1]
 
-# %% ../nbs/33_wasm.ipynb #eaddb3fc
-_JOINED = dict(Conv=_convolution, Add=_addition, AveragePool=_average, Slice=_slice)
-
-def _step(graph, numbers, node, source, shapes):
-    "The step that ends with `node`; `shapes` are those of all bytes before it."
-    if source:
-        inputs = [graph.made[i].inputs[0] for i in graph.befores(source)]
-        return dict(inputs=inputs) | _JOINED[source.op](graph, numbers, source, node, *(shapes[i] for i in inputs))
+# %% ../nbs/33_wasm.ipynb #7baf1ac7
+def _step(graph, numbers, node, source, before):
+    "The step that ends with `node`; `before` are the shapes of the bytes that it takes."
+    if source: return _JOINED[source.op](graph, numbers, source, node, *before)
     if node.op not in ('QuantizeLinear', 'DequantizeLinear'): return _floats(graph, node)
     scale, zero = graph.of_bytes(node)
-    step = dict(inputs=node.inputs[:1], scale=float(scale), zero=zero)
+    step = dict(scale=float(scale), zero=zero)
     if node.op == 'DequantizeLinear': return step | dict(op='ToFloats')
     _unless(node.inputs[0] == 'image', f'bytes of {node.inputs[0]}')
-    return step | dict(op='Picture', shape=shapes['image'])
+    return step | dict(op='Picture', shape=before[0])
 
 # %% ../nbs/33_wasm.ipynb #b567dd18
 def _steps(graph, numbers, size):
     "What leads from a picture of this size (height, width) to the outputs, in order."
     shapes, steps = dict(image=[3, *size]), []
-    for node, source in _needed(graph):
-        steps.append(_step(graph, numbers, node, source, shapes) | dict(output=node.output))
-        if 'shape' in steps[-1]: shapes[node.output] = steps[-1]['shape']
-    there = {'image', *(s['output'] for s in steps)}
-    elsewhere = [i for s in steps for i in s['inputs'] if i not in there and graph.known(i) is None]
-    _unless(not elsewhere and [i for i, s in enumerate(steps) if 'image' in s['inputs']] == [0], 'the inputs')
+    for node, source, inputs in _needed(graph):
+        step = _step(graph, numbers, node, source, [shapes.get(i) for i in inputs])
+        steps.append(dict(inputs=inputs, output=node.output) | step)
+        if 'shape' in step: shapes[node.output] = step['shape']
+    _unless([i for i, s in enumerate(steps) if 'image' in s['inputs']] == [0], 'the input')
     return steps
+
+def _constants(graph, numbers, steps):
+    "What steps take and no step gives: for each name its dimensions, and where its floats are."
+    names = {i for s in steps for i in s['inputs']} - {'image', *(s['output'] for s in steps)}
+    known = {i: graph.known(i) for i in sorted(names)}
+    _unless(not any(v is None for v in known.values()), 'what comes from elsewhere')
+    return {i: dict(dims=v.shape, at=numbers.put(v, '<f4')) for i, v in known.items()}
 
 # %% ../nbs/33_wasm.ipynb #70915668
 def first_picture(
@@ -314,9 +318,7 @@ def for_browsers(
     try:
         graph = _Graph(classifier.file.read_bytes())
         steps = _steps(graph, numbers, classifier.card.size)
-        known = {i: graph.known(i) for s in steps for i in s['inputs']}
-        constants = {i: dict(dims=v.shape, at=numbers.put(v, '<f4')) for i, v in known.items() if v is not None}
-        head = dict(steps=steps, constants=constants, outputs=graph.outputs, expected=expected)
+        head = dict(steps=steps, constants=_constants(graph, numbers, steps), outputs=graph.outputs, expected=expected)
         head = json.dumps(head, allow_nan=False).encode()
     except (_Unfit, LookupError, ValueError, TypeError, struct.error): return None # of another make
     return struct.pack('<I', len(head)) + head + numbers

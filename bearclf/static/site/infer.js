@@ -85,24 +85,16 @@ function resize(picture, box, width, height, kernels) {
   return kernels.view(Uint8Array, at, 4*width*height)
 }
 
-// Each row `width` pixels wide.
-function across({width: from, height, at, pitch}, width, kernels) {
-  const y = kernels.take(4*width*height).at
-  kernels.call('across', height, at, pitch, width, ...placed(triangles(from, width), kernels), y)
-  return {width, height, at: y, pitch: 4*width}
-}
+// Each row `width` pixels wide, each column `height` pixels high.
+const across = (part, width, kernels) => resampled('across', part, [part.width, width], width, part.height, kernels)
+const down = (part, height, kernels) => resampled('down', part, [part.height, height], part.width, height, kernels)
 
-// Each column `height` pixels high.
-function down({width, height: from, at, pitch}, height, kernels) {
+function resampled(kernel, {at, pitch}, [from, to], width, height, kernels) {
+  const {weights, length} = triangles(from, to), table = kernels.take(4*weights.length).at
   const y = kernels.take(4*width*height).at
-  kernels.call('down', height, at, pitch, width, ...placed(triangles(from, height), kernels), y)
+  kernels.view(Int32Array, table).set(weights)
+  kernels.call(kernel, height, at, pitch, width, table, length, y)
   return {width, height, at: y, pitch: 4*width}
-}
-
-function placed({weights, length}, kernels) {
-  const {at} = kernels.take(4*weights.length)
-  kernels.view(Int32Array, at).set(weights)
-  return [at, length]
 }
 
 // What the network sees of `box`: the middle of the resized picture, four bytes a pixel.

@@ -44,7 +44,7 @@ export class Kernels {
 
   constructor(memory, exports, helpers) {
     Object.assign(this, {memory, exports, helpers, threads: helpers.length + 1, names: Object.keys(exports)})
-    Object.assign(this, {job: jobIn(memory), end: FIRST, free: []})
+    Object.assign(this, {job: jobIn(memory), kept: FIRST, end: FIRST, free: []})
   }
 
   // A place in the memory, of at least `size` bytes: one that is free again, or a new one.
@@ -62,7 +62,7 @@ export class Kernels {
 
   // All that was taken up to now stays; all that was taken since then is gone.
   keep() { this.kept = this.end }
-  reset() { [this.end, this.free] = [this.kept ?? FIRST, []] }
+  reset() { [this.end, this.free] = [this.kept, []] }
 
   view(Type, at, length) { return new Type(this.memory.buffer, at, length) }
 

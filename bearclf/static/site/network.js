@@ -33,15 +33,15 @@ function firstPicture({resize: [rh, rw], size: [h, w]}) {
 
 class Network {
   constructor(card, kernels, content) {
-    const length = new DataView(content).getUint32(0, true), numbers = content.slice(4 + length)
+    const length = new DataView(content).getUint32(0, true), numbers = new Uint8Array(content, 4 + length)
     const head = new TextDecoder().decode(new Uint8Array(content, 4, length))
     const {steps, constants, outputs, expected} = JSON.parse(head)
-    const base = kernels.take(numbers.byteLength).at
-    kernels.view(Uint8Array, base).set(new Uint8Array(numbers))
+    const base = kernels.take(numbers.length).at
+    kernels.view(Uint8Array, base).set(numbers)
     kernels.keep()
     Object.assign(this, {steps, outputs, expected, kernels, base})
     this.constants = Object.entries(constants).map(([name, {dims, at}]) =>
-      [name, {dims, data: new Float32Array(numbers.slice(at, at + 4*count(dims)))}])
+      [name, {dims, data: new Float32Array(numbers.slice(at, at + 4*count(dims)).buffer)}])
     this.lastUse = new Map(steps.flatMap((s, i) => s.inputs.map(name => [name, i])))
     this.tables = [0, 1, 2].map(c => // what the network has for each of 256 steps of red, green, blue
       Int8Array.from({length: 256}, (_, v) => toByte(normalised(v, card.mean[c], card.std[c]), steps[0])))
@@ -100,7 +100,7 @@ const both = f => ([a, b]) => {
 }
 
 // One value of all along some axes.
-const along = f => ([x, axes], {keepdims}) => {
+const along = f => ([x, axes], {keepdims = 1}) => {
   let {dims, data} = x
   for (const axis of [...axes.data].map(a => positive(a, x.dims)).sort((a, b) => b - a)) {
     const [before, n, after] = around(dims, axis), from = data
