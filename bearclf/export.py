@@ -16,7 +16,7 @@ from fastai.vision.all import (AffineCoordTfm, Flatten, IntToFloatTensor, Learne
 
 from . import __version__
 from .evaluate import NEAR, answers, file_probs
-from .features import Known, ResidualAttention, backbone_onnx, to_int8, to_onnx
+from .features import Known, ResidualAttention, backbone_onnx, backbone_run, to_int8, to_onnx
 from .inference import CARD_FORMAT, CARD_KEY, Classifier, parts_of
 from .multilabel import TrainingError, is_single, predictions
 from .pictures import DECODE_SIDE, OTHER, open_picture, raise_for_machine, whole_file
@@ -59,8 +59,10 @@ def update_card(
 # %% ../nbs/22_export.ipynb #4b536ea4
 def _folded(norm, layer):
     "A 1 x 1 convolution that does what `norm` and `layer`, linear, do."
-    scale, weight = norm.weight/(norm.running_var + norm.eps).sqrt(), layer.weight.flatten(1)
-    bias = weight @ (norm.bias - norm.running_mean*scale) + (0 if layer.bias is None else layer.bias)
+    scale, shift = (norm.running_var + norm.eps)**-.5, 0
+    if norm.affine: scale, shift = norm.weight*scale, norm.bias
+    weight = layer.weight.flatten(1)
+    bias = weight @ (shift - norm.running_mean*scale) + (0 if layer.bias is None else layer.bias)
     conv = torch.nn.Conv2d(weight.shape[1], weight.shape[0], 1)
     conv.load_state_dict(dict(weight=(weight*scale)[..., None, None], bias=bias))
     return conv
@@ -105,22 +107,25 @@ def _mapped(head):
 
 # %% ../nbs/22_export.ipynb #56d51fe0
 def _joined(body, head):
-    "The ONNX model of `head` behind `body`, ONNX models too."
+    "The ONNX model of `head` behind `body`, the bytes of ONNX files."
     import onnx
+    body, head = onnx.load_from_string(body), onnx.load_from_string(head)
     body = onnx.compose.add_prefix(body, 'body_', rename_inputs=False, rename_outputs=False) # no name stands twice
     graph = onnx.compose.merge_graphs(body.graph, head.graph, io_map=[('features', 'features')])
     return onnx.helper.make_model(graph, opset_imports=head.opset_import, ir_version=head.ir_version)
 
 # %% ../nbs/22_export.ipynb #238a18c8
+def _head_of(path): return Path(f'{path}.head')
+
 def _write_floats(model, size, path):
-    "Write the network `model` as ONNX, with its maps where it has some."
+    "Write the network `model` as ONNX; where it has maps with those, and its head also alone, to `_head_of(path)`."
     mapped = _mapped(model[1]) if isinstance(model, torch.nn.Sequential) and len(model) == 2 else None
     if mapped is None: return to_onnx(model, (3, *size), path, 'image', ['logits'])
     import onnx
-    body, head = onnx.load_from_string(backbone_onnx(model[0], size)), f'{path}.head'
-    shape = [d.dim_value for d in body.graph.output[0].type.tensor_type.shape.dim][1:]
-    to_onnx(mapped, shape, head, 'features', ['logits', 'evidence'])
-    onnx.save(_joined(body, onnx.load(head)), path)
+    body, head = backbone_onnx(model[0], size), _head_of(path)
+    features = onnx.load_from_string(body).graph.output[0].type.tensor_type.shape
+    to_onnx(mapped, [d.dim_value for d in features.dim][1:], head, 'features', ['logits', 'evidence'])
+    onnx.save(_joined(body, head.read_bytes()), path)
 
 # %% ../nbs/22_export.ipynb #fad68143
 def _as_seen(files, resize, folder):
@@ -157,10 +162,16 @@ def _first_card(learn, path, card):
     return card
 
 # %% ../nbs/22_export.ipynb #19762614
-def _write_int8(learn, float_file, path):
-    "Write the network in `float_file` in eight bits, with ranges from training pictures."
-    prepare = Classifier(float_file).preprocess
-    try: to_int8(float_file, path, [prepare(f)[:1] for f in _some(learn.dls.train_ds, 128)])
+def _write_int8(learn, float_file, path, backbone):
+    "Write the network in `float_file` in eight bits; only its head, behind `backbone`, where there are both."
+    import onnx
+    prepare, head = Classifier(float_file).preprocess, _head_of(float_file)
+    pictures = [prepare(f)[:1] for f in _some(learn.dls.train_ds, 128)]
+    try:
+        if not (backbone and head.exists()): return to_int8(float_file, path, pictures)
+        see = backbone_run(backbone)
+        to_int8(head, small := Path(f'{head}.int8'), [see(torch.from_numpy(x)).numpy() for x in pictures])
+        onnx.save(_joined(backbone, small.read_bytes()), path)
     except Exception as e:
         raise_for_machine(e, 'Making eight bits of the network')
         raise TrainingError(f'This network cannot be written in eight bits ({type(e).__name__}).') from e
@@ -170,6 +181,7 @@ def export_onnx(
     learn:Learner, # trained; multi-label or single-label, any labels
     path:str|Path, # the file to write
     int8:bool=False, # eight-bit integers: a quarter of the size, less exact
+    backbone:bytes=None, # of the `Views` it was fitted on, unless it was tuned since: taken as it is, in eight bits
     **card # further fields of the card: name, arch, thresholds (name to probability, 0.5 each unless told), data...
 )->dict: # of the check: `pictures` (how many), `max_difference` of probabilities, share of the `same_answer`
     """Write `learn` as an ONNX file with its card, and check it against the learner on validation pictures, from file
@@ -191,7 +203,7 @@ def export_onnx(
                                 "probability on the same pictures, so it was not written; "
                                 "do the learner's pictures come from `open_picture` (see BearImage)?")
         if int8:
-            _write_int8(learn, float_file, part)
+            _write_int8(learn, float_file, part, backbone)
             update_card(part, **card)
             check = _check(part, card, held, theirs)
         else: shutil.copyfile(float_file, part)

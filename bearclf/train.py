@@ -86,13 +86,13 @@ def _deaf():
     finally: signal.signal(signal.SIGINT, before)
 
 # %% ../nbs/23_train.ipynb #c24142c4
-def _export(learn, path, **card):
+def _export(learn, path, backbone, **card):
     "Write `learn` as a file in eight bits where it survives that."
     print('Writing the network as a file, and checking it', flush=True)
     with whole_file(path) as part:
         why = 'In eight bits too many answers change' # some backbones do not survive them
         try:
-            if export_onnx(learn, part, int8=True, **card)['same_answer'] >= 0.9: return
+            if export_onnx(learn, part, int8=True, backbone=backbone, **card)['same_answer'] >= 0.9: return
         except TrainingError as e: why = str(e).removesuffix('.')
         print(f'{why}: the model stays in floats.', flush=True)
         export_onnx(learn, part, **card)
@@ -234,9 +234,10 @@ def train(
             if folds: print(f'Fold {n+1} of {folds}' if split else 'All pictures', flush=True)
             everything = (list(range(len(pictures))), splits[0][1])
             learn, stopped = fit(views, split or everything, epochs, arch, single, seed=seed)
-            if tuning and not stopped: stopped = tune(learn, tuning)
+            backbone = views.backbone
+            if tuning and not stopped: stopped, backbone = tune(learn, tuning), None
             with _deaf():
-                _export(learn, part, **card, **dict(stopped_early=True) if stopped else {})
+                _export(learn, part, backbone, **card, **dict(stopped_early=True) if stopped else {})
                 if split:
                     held = _held(part, [pictures[i] for i in split[1]], single, seed)
                     helds = [*([] if stopped else helds), held]

@@ -36,8 +36,8 @@ def main():
     args = p.parse_args()
     times = dict(post=[], bearclf=[])
     with tempfile.TemporaryDirectory() as d:
-        for _ in range(args.repeat):
-            times['bearclf'].append(seconds('-m', 'bearclf', 'train', args.photos, '--out', model := f'{d}/model.onnx'))
+        for n in range(args.repeat):
+            times['bearclf'].append(seconds('-m', 'bearclf', 'train', args.photos, '--out', model := f'{d}/{n}.onnx'))
             times['post'].append(seconds('-c', POST, args.photos))
         card = Classifier(model).card
     pictures = read_labels(args.photos)

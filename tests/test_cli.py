@@ -8,6 +8,7 @@ from bearclf.cli import main
 from bearclf.data import read_labels
 from bearclf.drawn import sample_images
 from bearclf.inference import Classifier
+from bearclf.wasm import for_browsers
 from helpers import COMMAND, PATIENCE
 
 def bearclf(*args, **kwargs):
@@ -129,6 +130,7 @@ def test_train_and_use(drawn, tmp_path):
     r = bearclf('train', drawn, '--epochs', 1, '--out', tmp_path/'mine.onnx')
     assert r.returncode == 0, r.stderr
     assert 'exact match' in r.stdout and used(drawn, tmp_path/'mine.onnx')['multi_label'] is True
+    assert for_browsers(Classifier(tmp_path/'mine.onnx')) # a site of it needs no onnxruntime-web
 
 def test_train_and_use_a_single_label(small, drawn, tmp_path, capsys):
     for kind in ('grizzly', 'teddys', 'other'): shutil.copytree(drawn/kind, tmp_path/'single'/kind) # no picture may have two labels

@@ -67,3 +67,24 @@ def test_a_learner_that_opens_pictures_otherwise_is_found_out(drawn, tmp_path):
 def test_a_backbone_that_takes_no_such_pictures(drawn):
     with pytest.raises(multilabel.TrainingError, match='vit_tiny_patch16_224'):
         multilabel.bear_learner(multilabel.bear_dataloaders(read_labels(drawn)), 'vit_tiny_patch16_224', pretrained=False)
+
+def test_a_file_holds_the_backbone_that_saw_the_pictures(small, drawn, tmp_path):
+    "Bit by bit, and its head hears what it heard in training."
+    import onnx, torch
+    from bearclf.evaluate import file_probs
+    from bearclf.features import fit, see
+    def weights(model): return {i.name: i.raw_data for i in model.graph.initializer}
+    pictures = [p for p in read_labels(drawn) if len(p.labels) == 1]
+    views = see(pictures, arch=small)
+    learn, _ = fit(views, epochs=1, arch=small)
+    head, heard = learn.model[1][2:], views.features[:len(pictures)].float()
+    head[0].momentum = 1 # a head of one epoch says nearly the same of all; now it takes sides
+    with torch.no_grad():
+        head[4].weight *= 20
+        head.train()(heard)
+        heard = head.eval()(heard).sigmoid().numpy()
+    assert heard.std(0).min() > .1
+    export.export_onnx(learn, tmp_path/'mine.onnx', int8=True, backbone=views.backbone)
+    backbone, file = weights(onnx.load_from_string(views.backbone)), weights(onnx.load(tmp_path/'mine.onnx'))
+    assert backbone and {name: file.get(f'body_{name}') for name in backbone} == backbone
+    assert file_probs(tmp_path/'mine.onnx', [p.file for p in pictures]) == pytest.approx(heard, abs=.03)

@@ -4,7 +4,7 @@ import shutil
 import pytest
 from PIL import Image
 
-from bearclf import features, train, tune
+from bearclf import features, multilabel, train, tune
 from bearclf.data import Labelled, read_labels
 from bearclf.inference import Classifier
 from bearclf.drawn import sample_images
@@ -28,6 +28,15 @@ def test_folds_share_no_picture_and_no_copy(drawn, tmp_path):
     with pytest.raises(DataError, match='too few'): train.folds_of([Labelled(p.file, ('a', 'b')) for p in pictures[:2]], 3)
     few = [Labelled(p.file, ('rare',)) for p in pictures[:1]] + pictures[4:]
     with pytest.raises(DataError, match='rare fall into one'): train.folds_of(few, 3)
+
+def test_pictures_opened_by_other_processes(small, drawn, monkeypatch):
+    "As where there is a GPU."
+    pictures, block = read_labels(drawn), multilabel.DataBlock.dataloaders
+    alone = features.see(pictures, arch=small)
+    monkeypatch.setattr(multilabel.DataBlock, 'dataloaders', lambda *args, **kwargs: block(*args, **kwargs | dict(num_workers=2)))
+    views = features.see(pictures, arch=small)
+    assert views.features.shape == alone.features.shape and views.backbone == alone.backbone
+    assert (views.features == alone.features)[:len(pictures)].all() # those as they are: nothing there is by chance
 
 def test_stopped_in_the_second_fold(small, drawn, tmp_path, monkeypatch, capsys):
     "The network of that fold becomes the model, scored on what it was not trained on."
