@@ -115,17 +115,16 @@ def _joined(body, head):
     return onnx.helper.make_model(graph, opset_imports=head.opset_import, ir_version=head.ir_version)
 
 # %% ../nbs/22_export.ipynb #238a18c8
-def _head_of(path): return Path(f'{path}.head')
-
 def _write_floats(model, size, path):
-    "Write the network `model` as ONNX; where it has maps with those, and its head also alone, to `_head_of(path)`."
+    "Write the network `model` as ONNX; where it has maps, with those, and gives the file of its head alone, written too."
     mapped = _mapped(model[1]) if isinstance(model, torch.nn.Sequential) and len(model) == 2 else None
     if mapped is None: return to_onnx(model, (3, *size), path, 'image', ['logits'])
     import onnx
-    body, head = backbone_onnx(model[0], size), _head_of(path)
+    body, head = backbone_onnx(model[0], size), Path(f'{path}.head')
     features = onnx.load_from_string(body).graph.output[0].type.tensor_type.shape
     to_onnx(mapped, [d.dim_value for d in features.dim][1:], head, 'features', ['logits', 'evidence'])
     onnx.save(_joined(body, head.read_bytes()), path)
+    return head
 
 # %% ../nbs/22_export.ipynb #fad68143
 def _as_seen(files, resize, folder):
@@ -162,13 +161,13 @@ def _first_card(learn, path, card):
     return card
 
 # %% ../nbs/22_export.ipynb #19762614
-def _write_int8(learn, float_file, path, backbone):
-    "Write the network in `float_file` in eight bits; only its head, behind `backbone`, where there are both."
+def _write_int8(learn, float_file, path, backbone, head):
+    "Write the network in `float_file` in eight bits; only its `head`, behind `backbone`, where there are both."
     import onnx
-    prepare, head = Classifier(float_file).preprocess, _head_of(float_file)
+    prepare = Classifier(float_file).preprocess
     pictures = [prepare(f)[:1] for f in _some(learn.dls.train_ds, 128)]
     try:
-        if not (backbone and head.exists()): return to_int8(float_file, path, pictures)
+        if not (backbone and head): return to_int8(float_file, path, pictures)
         see = backbone_run(backbone)
         to_int8(head, small := Path(f'{head}.int8'), [see(torch.from_numpy(x)).numpy() for x in pictures])
         onnx.save(_joined(backbone, small.read_bytes()), path)
@@ -192,7 +191,7 @@ def export_onnx(
     card = _first_card(learn, path, card)
     with whole_file(path) as part, tempfile.TemporaryDirectory() as d:
         float_file = Path(d)/'float.onnx'
-        _write_floats(learn.model, card['size'], float_file)
+        head = _write_floats(learn.model, card['size'], float_file)
         update_card(float_file, **card)
         held = [*_as_seen(_some(learn.dls.valid_ds, 128), card['resize'], d)]
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False): # a GPU rounds to three digits else
@@ -203,7 +202,7 @@ def export_onnx(
                                 "probability on the same pictures, so it was not written; "
                                 "do the learner's pictures come from `open_picture` (see BearImage)?")
         if int8:
-            _write_int8(learn, float_file, part, backbone)
+            _write_int8(learn, float_file, part, backbone, head)
             update_card(part, **card)
             check = _check(part, card, held, theirs)
         else: shutil.copyfile(float_file, part)

@@ -66,12 +66,11 @@ def backbone_onnx(
     return _last[key]
 
 # %% ../nbs/21_features.ipynb #3a7be536
-def _in_floats(file):
+def _in_floats(graph):
     """Names of the nodes that stay in floats: the layer that makes the evidence and all that is made of it, and what
     `Known` makes of its probabilities, up to where it is brought to the size of the rest."""
-    import onnx
     names, made, known = [], {'evidence'}, set()
-    for n in onnx.load(file).graph.node:
+    for n in graph.node:
         after = bool({*n.output} & {'logits', 'evidence'} or {*n.input} & made)
         if after: made |= {*n.output}
         elif n.op_type == 'Softmax' or {*n.input} & known: known |= {*n.output} if n.op_type != 'Resize' else set()
@@ -93,12 +92,12 @@ def to_int8(
     from onnxruntime.quantization.shape_inference import quant_pre_process
     ready = f'{source}.ready'
     quant_pre_process(str(source), ready, skip_symbolic_shape=True)
-    name = onnx.load(ready).graph.input[0].name
+    graph = onnx.load(ready).graph
     class Reader(CalibrationDataReader):
         def __init__(self): self.rest = iter(batches)
-        def get_next(self): return next(({name: b} for b in self.rest), None)
+        def get_next(self): return next(({graph.input[0].name: b} for b in self.rest), None)
     quantize_static(ready, str(dest), Reader(), quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=True,
-                    nodes_to_exclude=_in_floats(ready), activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+                    nodes_to_exclude=_in_floats(graph), activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
                     extra_options=dict(CalibMovingAverage=True),
                     op_types_to_quantize=[op for op in QDQRegistry if op not in ('Gemm', 'BatchNormalization')])
 
