@@ -12,21 +12,25 @@ def at_work(since):
     "Processes begun since then that hold a model."
     return [p for p in psutil.process_iter(['cmdline', 'create_time']) if p.info['create_time'] > since and (p.info['cmdline'] or [''])[0].startswith('ray::MapWorker')]
 
-def start(*args):
-    "`ray start`, again where it gave up after its 30 seconds on a busy machine."
-    for _ in range(10):
-        res = ray_('start', *args, '--disable-usage-stats')
-        if res.returncode == 0: return
+def start(options):
+    """`ray start` with what `options` gives for the number of the try; that number. On a busy machine it gives up after 30
+    seconds, and what it has begun goes on."""
+    for n in range(10):
+        res = ray_('start', *options(n), '--disable-usage-stats')
+        if res.returncode == 0: return n
     pytest.fail(res.stdout + res.stderr)
 
 @pytest.fixture(scope='module')
 def cluster():
     "A head without cores, and two workers of one core each; gives the address."
-    address = f'127.0.0.1:{(port := free_port())}'
+    ports = {}
+    def head(n):
+        ports[n] = free_port()
+        return '--head', f'--port={ports[n]}', '--num-cpus=0', '--include-dashboard=false', f'--temp-dir={tmp}/{n}'
     with tempfile.TemporaryDirectory(prefix='ray-') as tmp: # a short path: sockets lie below it
         try:
-            start('--head', f'--port={port}', '--num-cpus=0', '--include-dashboard=false', f'--temp-dir={tmp}')
-            for _ in range(2): start(f'--address={address}', '--num-cpus=1')
+            address = f'127.0.0.1:{ports[start(head)]}'
+            for _ in range(2): start(lambda n: (f'--address={address}', '--num-cpus=1'))
             yield address
         finally: ray_('stop', '--force')
 
