@@ -326,8 +326,8 @@ def _train_args(commands):
     p.add_argument('--folds', type=int, default=0, metavar='K',
                    help='cross-validate K times, then train on all pictures: slower, and a better model')
     p.add_argument('--tuning', type=int, default=0, metavar='N',
-                   help='then train the backbone too, N times over the pictures: minutes on a GPU, hours'
-                        ' without; 12 made the model that ships')
+                   help='then train the later layers of the backbone too, N times over the pictures: some 14 a second'
+                        ' on two cores, hundreds on a GPU; 6 made the model that ships')
     p.add_argument('--corrections', metavar='TABLE',
                    help='CSV (sha256,labels) of other labels for some pictures, by the hash of their files')
     p.add_argument('--out', default='model.onnx', metavar='MODEL',

@@ -7,37 +7,57 @@ __all__ = ['RATE', 'KeepKnown', 'SmoothLabels', 'check_tunable', 'tune']
 
 # %% ../nbs/21_tune.ipynb #244a9686
 import copy
+from contextlib import ExitStack, nullcontext
 
 import torch
-from fastai.vision.all import Callback, DataLoaders, Learner
-from torch.nn.functional import kl_div, log_softmax
+from fastai.vision.all import Callback, Learner
+from torch.nn.functional import conv2d, kl_div, log_softmax
+from torch.overrides import TorchFunctionMode
 
 from .features import Halve, KeepBest, fit_or_stop, smoothed
 from .multilabel import SIDES, TrainingError, is_single
 from .other_class import Collage
 
+# %% ../nbs/21_tune.ipynb #c3198a76
+_STILL = 3 # stages of the backbone that are not trained, after its stem, which is not either
+
+def _stages(body):
+    "Two lists: the parts of an EfficientNet-Lite that stay as they are, and those that are trained."
+    net = body.model
+    stem, last = torch.nn.Sequential(net.conv_stem, net.bn1), torch.nn.Sequential(net.conv_head, net.bn2)
+    return [stem, *net.blocks[:_STILL]], [*net.blocks[_STILL:], last]
+
+def _let_learn(body):
+    "Let the later stages learn, all but the weights of their depthwise convolutions."
+    still, learning = _stages(body)
+    depthwise = [m for part in learning for m in part.modules() if getattr(m, 'groups', 1) > 1]
+    for m in [*still, *depthwise]: m.requires_grad_(False)
+
 # %% ../nbs/21_tune.ipynb #505e38ef
 class KeepKnown(Callback):
     """Keep what the backbone, `model[0]`, says of its thousand classes near to what it said before the training: the
     Kullback-Leibler divergence is added to the loss. Li & Hoiem, 2016, arXiv:1606.09282."""
-    order = 9 # before mixed precision ends, which is 10
+    order = 9 # while numbers have sixteen bits
     def before_fit(self):
         body, head = self.model
-        self.teacher, self.layer, self.pool = copy.deepcopy(body).eval().requires_grad_(False), head[1].all, Halve()
-        self.hook = body.register_forward_hook(self._keep)
-    def _keep(self, body, x, features): self.features = features
+        still, learning = _stages(body)
+        self.teacher = copy.deepcopy(torch.nn.Sequential(*learning)).eval().requires_grad_(False)
+        self.layer, self.pool = head[1].all, Halve()
+        self.hooks = [still[-1].register_forward_hook(self._keep_below), body.register_forward_hook(self._keep_features)]
+    def _keep_below(self, part, x, below): self.below = below
+    def _keep_features(self, body, x, features): self.features = features
     def _said(self, features): return log_softmax(self.layer(self.pool(features)).float(), 1)
 
     def after_loss(self):
         if not self.training: return
-        with torch.no_grad(): before = self._said(self.teacher(*self.xb))
+        with torch.no_grad(): before = self._said(self.teacher(self.below))
         far = kl_div(self._said(self.features), before, log_target=True, reduction='none').sum(1).mean()
         self.learn.loss_grad = self.learn.loss_grad + far
 
     def close(self):
         "Let go of the backbone and of its copy."
-        if hasattr(self, 'hook'): self.hook.remove()
-        self.teacher = self.features = None
+        for hook in getattr(self, 'hooks', []): hook.remove()
+        self.teacher = self.below = self.features = None
     after_fit = close
 
 # %% ../nbs/21_tune.ipynb #f4157833
@@ -57,30 +77,75 @@ def check_tunable(
 # %% ../nbs/21_tune.ipynb #5df8fd02
 RATE = 1e-4 # of learning, at its highest
 
+# %% ../nbs/21_tune.ipynb #9c8b25d8
+class _Depthwise(torch.autograd.Function):
+    "A convolution of each channel by itself, with weights (channels, 1, rows, columns) that have no gradient."
+    @staticmethod
+    def forward(ctx, x, weight, stride, padding):
+        ctx.save_for_backward(weight)
+        ctx.shape, ctx.stride, ctx.padding = x.shape, stride, padding
+        return conv2d(x, weight, None, stride, padding, 1, len(weight))
+
+    @staticmethod
+    def backward(ctx, grad):
+        (weight,), (n, channels, *sides), kernel = ctx.saved_tensors, ctx.shape, ctx.saved_tensors[0].shape[2:]
+        if max(ctx.stride) > 1: # with zeros between, it is the gradient of a convolution of stride 1
+            wide = [side + 2*p - (k-1) for side, k, p in zip(sides, kernel, ctx.padding)]
+            spread = torch.empty((n, channels, *wide), dtype=grad.dtype, memory_format=torch.channels_last).zero_()
+            spread[:, :, ::ctx.stride[0], ::ctx.stride[1]] = grad
+            grad = spread
+        padding = [k-1 - p for k, p in zip(kernel, ctx.padding)]
+        return conv2d(grad, weight.flip(2, 3).to(grad.dtype), None, 1, padding, 1, channels), None, None, None
+
+# %% ../nbs/21_tune.ipynb #1e66cf9e
+class _QuickDepthwise(TorchFunctionMode):
+    "In here, depthwise convolutions whose weights stay are gone back through by another such convolution."
+    def __torch_function__(self, f, types, args=(), kwargs=None):
+        if f is torch.conv2d and len(args) == 7 and not kwargs:
+            x, weight, bias, stride, padding, dilation, groups = args
+            still = bias is None and not weight.requires_grad and isinstance(padding, tuple) and {*dilation} == {1}
+            if still and groups == x.shape[1] == len(weight) > 1:
+                return _Depthwise.apply(x, weight, stride, padding)
+        return f(*args, **(kwargs or {}))
+
+# %% ../nbs/21_tune.ipynb #7baec1af
+class _Half(Callback):
+    "Numbers of sixteen bits, on a GPU and on a processor (fastai's `to_bf16` is for GPUs)."
+    order = 10
+    def __init__(self, device): self.autocast, self.entered = torch.autocast(device, torch.bfloat16), ExitStack()
+    def before_batch(self): self.entered.enter_context(self.autocast)
+    def after_pred(self): self.learn.pred = self.pred.float()
+    def after_loss(self): self.close()
+    def close(self): self.entered.close()
+
+def _multiplies_half(device):
+    "Does it multiply sixteen bits by itself?"
+    if device == 'cuda': return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device == 'cpu' and getattr(torch.cpu, 'get_capabilities', dict)().get('avx512_bf16', False)
+
 # %% ../nbs/21_tune.ipynb #087a33b6
 def tune(
     learn:Learner, # as `fit` gives it, of a backbone in `SIDES`; its weights are changed
     epochs:int # passes over its pictures
 )->bool: # was it stopped early?
     """Train the backbone on pictures and, where they may have several labels, collages; of the head, only the statistics
-    of its normalisation move. It takes 10 GB of a GPU's memory with Lite2. Ctrl-C leaves the weights with the lowest
-    validation loss, those before the tuning among them."""
-    print(f'Tuning the backbone, {epochs} times over {len(learn.dls.train_ds)} pictures', flush=True)
+    of its normalisation move. Ctrl-C leaves the weights with the lowest validation loss, those before the tuning among
+    them."""
     device = learn.dls.device.type
-    if device == 'cpu': print('There is no GPU: this takes hours. Ctrl-C keeps the best so far.', flush=True)
     learn.opt = None # that of another head, which `fit` has replaced
     learn.unfreeze()
+    _let_learn(learn.model[0])
     learn.model[1].requires_grad_(False).zero_grad() # without gradients, the weights do not decay either
-    learn.dls = DataLoaders(learn.dls.train.new(bs=min(64, len(learn.dls.train_ds))), learn.dls.valid)
-    keep, best = KeepKnown(), KeepBest()
+    keep, best, half = KeepKnown(), KeepBest(), _Half(device)
     cbs = [keep, *([] if is_single(learn.dls) else [Collage(), SmoothLabels()])]
-    half = device == 'cuda' and torch.cuda.is_bf16_supported(including_emulation=False)
     try:
+        if _multiplies_half(device): learn.add_cb(half).model.to(memory_format=torch.channels_last)
         with learn.no_bar(): best.best_loss, best.weights = learn.validate()[0], copy.deepcopy(learn.model.state_dict())
-        if half: learn.to_bf16().model.to(memory_format=torch.channels_last)
-        return fit_or_stop(learn, epochs, RATE, cbs, best)
+        print(f'Tuning the backbone, {epochs} times over {len(learn.dls.train_ds)} pictures', flush=True)
+        if device == 'cpu': print('There is no GPU: this takes long. Ctrl-C keeps the best so far.', flush=True)
+        with _QuickDepthwise() if device == 'cpu' else nullcontext():
+            return fit_or_stop(learn, epochs, RATE, cbs, best)
     finally: # Ctrl-C in the middle of a batch leaves all of this open
         keep.close()
-        if half:
-            torch.set_autocast_enabled('cuda', False)
-            learn.to_fp32()
+        half.close()
+        learn.remove_cb(half)

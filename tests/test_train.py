@@ -1,7 +1,7 @@
 "Folds, and trainings that are stopped or hardly possible."
 import shutil
 
-import pytest
+import pytest, torch
 from PIL import Image
 
 from bearclf import features, multilabel, train, tune
@@ -54,7 +54,10 @@ def test_stopped_in_the_middle_of_tuning(drawn, tmp_path, monkeypatch, capsys):
     def stop(self):
         if self.training: raise KeyboardInterrupt
     monkeypatch.setattr(tune.KeepKnown, 'after_loss', stop)
+    monkeypatch.setattr(tune, '_multiplies_half', lambda device: True)
     scores = train.train(drawn, tmp_path/'tuned.onnx', epochs=2, tuning=2)
+    assert torch.autocast_increment_nesting() == 1, 'what follows would compute with the weights of today for ever'
+    torch.autocast_decrement_nesting()
     said = capsys.readouterr().out
     assert 'Tuning the backbone' in said and 'Stopped' in said and Classifier(tmp_path/'tuned.onnx').card.stopped_early
     assert scores.value['all', 'mAP'] > .3
