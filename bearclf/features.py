@@ -201,14 +201,15 @@ def _ahead(made, most=4):
 # %% ../nbs/21_features.ipynb #88a7bdbb
 class _Viewer:
     "Shows pictures to a still backbone and keeps what it sees."
-    def __init__(self, pictures, arch):
+    def __init__(self, pictures, arch, collages):
         everything = list(range(len(pictures)))
         self.dls = bear_dataloaders(pictures, split=(everything, everything), size=side_of(arch))
-        learn, self.collage, self.pool = bear_learner(self.dls, arch), Collage(1), Halve()
+        learn, self.collage, self.pool = bear_learner(self.dls, arch), Collage(1) if collages else None, Halve()
         some = self.batches(self.dls.valid, np.random.default_rng(0).permutation(len(pictures))[:32].tolist())
         self.body, self.file = _eyes(learn.model[0], torch.cat([x.cpu() for x, *_ in some]))
-        self.collage.learn = types.SimpleNamespace(dls=self.dls)
-        self.collage.before_fit()
+        if collages:
+            self.collage.learn = types.SimpleNamespace(dls=self.dls)
+            self.collage.before_fit()
         self.features, self.parts = [], []
 
     def keep(self, x, parts):
@@ -224,9 +225,10 @@ class _Viewer:
         for x, _, batch in self.batches(self.dls.valid, those): yield x, [(i,) for i in batch]
 
     def augmented(self, those):
-        "The pictures `those` augmented, alone and in collages."
+        "The pictures `those` augmented, alone and, where they are wanted, in collages."
         for x, y, batch in self.batches(self.dls.train, those):
             yield x, [(i,) for i in batch]
+            if not self.collage: continue
             self.collage.learn.xb, self.collage.learn.yb = (x,), (y,)
             self.collage.before_batch()
             yield *self.collage.learn.xb, [tuple(batch[i] for i in part) for part in self.collage.parts]
@@ -257,7 +259,8 @@ def see(
     pictures:list, # of `Labelled`
     groups:list=None, # a number for each picture: only those with the same one meet in a collage; all when None
     arch:str=ARCH, # backbone: a model name of timm or torchvision
-    seed:int=42 # of augmentation and collages
+    seed:int=42, # of augmentation and collages
+    collages:bool=True # make collages; a single-label network has none
 )->Views:
     """Show the pictures to the backbone, in eight bits with ranges from 32 of them: once as they are, then augmented,
     each time alone and in a collage: four times up to 500 pictures, twice up to 4,000, else once. A view takes 41 KB of
@@ -265,10 +268,11 @@ def see(
     `TrainingError` and `PictureError` as for `bear_learner`."""
     set_seed(seed, reproducible=True)
     print(f'Making the backbone {arch} ready', flush=True)
-    viewer, groups = _Viewer(pictures, arch), groups or [0]*len(pictures)
+    viewer, groups = _Viewer(pictures, arch, collages), groups or [0]*len(pictures)
     rounds = 4 if len(pictures) <= 500 else 2 if len(pictures) <= 4000 else 1
-    print(f'It looks at {len(pictures)} pictures, each {2*rounds + 1} times', flush=True)
-    with progress_bar(total=len(pictures)*(2*rounds+1), unit=' pictures') as bar:
+    times = 1 + (2*rounds if collages else rounds)
+    print(f'It looks at {len(pictures)} pictures, each {times} times', flush=True)
+    with progress_bar(total=len(pictures)*times, unit=' pictures') as bar:
         views = viewer.views(groups, rounds)
         for x, parts in views if viewer.dls.train.fake_l.num_workers else _ahead(views):
             viewer.keep(x, parts)
