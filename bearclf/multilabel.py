@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd, timm, torch, torchvision
 from fastai.vision.all import (Callback, CategoryBlock, DataBlock, DataLoaders, ImageBlock, L, Learner,
-                               MultiCategoryBlock, PILImage, RandomResizedCrop, RandomSplitter, Tensor,
+                               MultiCategoryBlock, PILImage, RandomResizedCrop, RandomSplitter, Saturation, Tensor,
                                TensorMultiCategory, accuracy, accuracy_multi, aug_transforms, vision_learner)
 
 from .checks import near_duplicates
@@ -190,7 +190,8 @@ def _bear_block(labels, single, split, size):
     vocab = sorted({label for ls in labels.values() for label in ls})
     return DataBlock(blocks=(ImageBlock(BearImage), (CategoryBlock if single else MultiCategoryBlock)(vocab=vocab)),
                      get_y=lambda f: labels[f][0] if single else labels[f], splitter=lambda _: split,
-                     item_tfms=RandomResizedCrop(size, min_scale=0.5, val_xtra=0), batch_tfms=aug_transforms())
+                     item_tfms=RandomResizedCrop(size, min_scale=0.5, val_xtra=0),
+                     batch_tfms=aug_transforms(xtra_tfms=Saturation(p=0.2, draw=0.)))
 
 # %% ../nbs/01_multilabel.ipynb #064a5201
 def bear_dataloaders(

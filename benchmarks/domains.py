@@ -1,7 +1,7 @@
 """Where the model is right: photographs from the web, of the wild, of other bears, of dogs and of everything else, row by row.
 
     python benchmarks/domains.py --photos photos --corrections benchmarks/corrections.csv
-    python benchmarks/domains.py --photos photos --corrections benchmarks/corrections.csv --all --tuning 12
+    python benchmarks/domains.py --photos photos --corrections benchmarks/corrections.csv --all --tuning 6
 
 Every third photograph of each folder is set aside; on the others `bearclf train` works as it always does. Beside the model stands what one could
 take instead: the backbone with ImageNet's own thousand classes, its first choice. The corrections are applied to what trains, and not to
@@ -18,7 +18,7 @@ from bearclf.data import Labelled, data_hash
 from bearclf.evaluate import answers, pair_up, wilson
 from bearclf.inference import Classifier
 from bearclf.multilabel import ARCH
-from bearclf.pictures import KINDS, OTHER, OTHER_BEAR, picture_files
+from bearclf.pictures import KINDS, OTHER, OTHER_BEAR, open_picture, picture_files
 from bearclf.train import train
 
 BEARS = 'polar', 'panda', 'asian_black_bear', 'sloth_bear', 'sun_bear', 'spectacled_bear'
@@ -54,6 +54,9 @@ def called(model, pictures):
     "Which kinds the file `model` finds in each picture, or file, (pictures, kinds) of bool."
     results = Classifier(model).predict_files(pictures, len(pictures), progress=False)
     return np.array([[k in r.prediction.labels for k in KINDS] for r in results])
+
+
+def grey(file): return open_picture(file).convert('L').convert('RGB')
 
 
 def called_held(probs, card):
@@ -99,6 +102,7 @@ def main():
         pairs = pair_up(judged, 200)
         def measured(model):
             return dict(rows=rows(called(model, [p.file for p in judged]), judged, where),
+                        without_colours=rows(called(model, [grey(p.file) for p in judged]), judged, where),
                         pairs=pairs_right(called(model, [p.joined() for p in pairs]), pairs))
         res = dict(command=shlex.join(['python', *sys.argv]), photographs=len(judged), judged=data_hash(judged),
                    bare={ARCH: measured(write_bare(Path(d)/'bare.onnx'))}, seeds={})
