@@ -105,7 +105,7 @@ def _interval(boot, value, n):
     "95 % of the bootstrap's figures, or, where all of them are `value`, what Wilson says of such a share of `n` pictures."
     if np.isnan(value): return np.nan, np.nan
     low, high = np.nanquantile(boot, (.025, .975))
-    return (low, high) if low < high or not n else tuple(max(0., min(1., float(o))) for o in wilson(value*n, n))
+    return (low, high) if low < high else tuple(max(0., min(1., float(o))) for o in wilson(value*n, n))
 
 # %% ../nbs/20_evaluate.ipynb #f84b7268
 def evaluate(
@@ -129,7 +129,8 @@ def evaluate(
     value = weighted_scores(probs, pred, y, np.ones((1, n)), labels)
     draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1/n), size=n_boot).astype(float)
     boot, rests = weighted_scores(probs, pred, y, draws, labels), _rests_on(pred, y, labels)
-    rows = {k: (v, *_interval(boot[k], v, rests[k]), rests[k]) for k,(v,) in value.items()}
+    value = {k: v if rests[k] else np.nan for k,(v,) in value.items()}
+    rows = {k: (v, *_interval(boot[k], v, rests[k]), rests[k]) for k,v in value.items()}
     return pd.DataFrame.from_dict(rows, orient='index', columns=['value','low','high','n']).pipe(
         lambda df: df.set_axis(pd.MultiIndex.from_tuples(df.index, names=['label','metric'])))
 

@@ -135,8 +135,8 @@ def test_train_and_use(drawn, tmp_path):
 def test_train_and_use_a_single_label(small, drawn, tmp_path, capsys):
     for kind in ('grizzly', 'teddys', 'other'): shutil.copytree(drawn/kind, tmp_path/'single'/kind) # no picture may have two labels
     assert main(['train', str(tmp_path/'single'), '--epochs', '1', '--out', str(tmp_path/'mine.onnx'), '--single', '--arch', small]) == 0
-    said = capsys.readouterr().out
-    assert 'exact match' in said and 'each 5 times' in said # without collages it looks half as often
+    said = capsys.readouterr()
+    assert 'exact match' in said.out and 'each 5 times' in said.err # without collages it looks half as often
     assert used(tmp_path/'single', tmp_path/'mine.onnx')['multi_label'] is False
 
 SMALL = '''import sys
