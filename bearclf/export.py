@@ -183,9 +183,10 @@ def export_onnx(
     backbone:bytes=None, # of the `Views` it was fitted on, unless it was tuned since: taken as it is, in eight bits
     **card # further fields of the card: name, arch, thresholds (name to probability, 0.5 each unless told), data...
 )->dict: # of the check: `pictures` (how many), `max_difference` of probabilities, share of the `same_answer`
-    """Write `learn` as an ONNX file with its card, and check it against the learner on validation pictures, from file
-    to probabilities: in floats they must agree to 0.001, or nothing is left under `path`; what eight bits change is
-    stated. `TrainingError` for a learner that a file cannot state, or a failed check.
+    """Write `learn` as an ONNX file with its card, and check it against the learner on validation pictures and, where
+    these are few, on some of the others, from file to probabilities: in floats they must agree to 0.001, or nothing is
+    left under `path`; what eight bits change is stated. `TrainingError` for a learner that a file cannot state, or a
+    failed check.
     Quantization: Jacob et al., 2018, arXiv:1712.05877; per channel: Krishnamoorthi, 2018, arXiv:1806.08342."""
     path = Path(path)
     card = _first_card(learn, path, card)
@@ -193,10 +194,12 @@ def export_onnx(
         float_file = Path(d)/'float.onnx'
         head = _write_floats(learn.model, card['size'], float_file)
         update_card(float_file, **card)
-        held = [*_as_seen(_some(learn.dls.valid_ds, 128), card['resize'], d)]
+        some = _some(learn.dls.valid_ds, 128)
+        some += _some(learn.dls.train_ds, max(0, 32 - len(some))) # of too few a single one would decide
+        files = [*_as_seen(some, card['resize'], d)]
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False): # a GPU rounds to three digits else
-            theirs = predictions(learn, held).to_numpy()
-        check = _check(float_file, card, held, theirs)
+            theirs = predictions(learn, files).to_numpy()
+        check = _check(float_file, card, files, theirs)
         if check['max_difference'] > 1e-3:
             raise TrainingError(f"The exported file and the learner differ by {check['max_difference']:.3f} in a "
                                 "probability on the same pictures, so it was not written; "
@@ -204,7 +207,7 @@ def export_onnx(
         if int8:
             _write_int8(learn, float_file, part, backbone, head)
             update_card(part, **card)
-            check = _check(part, card, held, theirs)
+            check = _check(part, card, files, theirs)
         else: shutil.copyfile(float_file, part)
         update_card(part, check=check)
     return check

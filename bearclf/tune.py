@@ -88,7 +88,8 @@ class _Depthwise(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
-        (weight,), (n, channels, *sides), kernel = ctx.saved_tensors, ctx.shape, ctx.saved_tensors[0].shape[2:]
+        weight, = ctx.saved_tensors
+        (n, channels, *sides), kernel = ctx.shape, weight.shape[2:]
         if max(ctx.stride) > 1: # with zeros between, it is the gradient of a convolution of stride 1
             wide = [side + 2*p - (k-1) for side, k, p in zip(sides, kernel, ctx.padding)]
             spread = torch.empty((n, channels, *wide), dtype=grad.dtype, memory_format=torch.channels_last).zero_()

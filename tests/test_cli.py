@@ -127,7 +127,7 @@ def used(root, out):
     return card
 
 def test_train_and_use(drawn, tmp_path):
-    r = bearclf('train', drawn, '--epochs', 1, '--out', tmp_path/'mine.onnx')
+    r = bearclf('train', drawn, '--out', tmp_path/'mine.onnx')
     assert r.returncode == 0, r.stderr
     assert 'exact match' in r.stdout and used(drawn, tmp_path/'mine.onnx')['multi_label'] is True
     assert for_browsers(Classifier(tmp_path/'mine.onnx')) # a site of it needs no onnxruntime-web

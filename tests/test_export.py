@@ -76,16 +76,16 @@ def test_a_file_holds_the_backbone_that_saw_the_pictures(small, drawn, tmp_path)
     def weights(model): return {i.name: i.raw_data for i in model.graph.initializer}
     pictures = [p for p in read_labels(drawn) if len(p.labels) == 1]
     views = see(pictures, arch=small)
-    learn, _ = fit(views, epochs=1, arch=small)
+    learn, _ = fit(views, arch=small)
     head, heard = learn.model[1][2:], views.features[:len(pictures)].float()
-    head[0].momentum = 1 # a head of one epoch says nearly the same of all; now it takes sides
+    head[0].momentum = 1 # a head on such a backbone says nearly the same of all; now it takes sides
     with torch.no_grad():
-        head[4].weight *= 60
+        head[4].weight *= 10
         head.train()(heard)
-        heard = head.eval()(heard).sigmoid().numpy()
-    assert heard.std(0).min() > .05
+        head[4].bias -= head.eval()(heard).mean(0)
+        heard = head(heard).sigmoid().numpy()
+    assert heard.std(0).min() > .1
     export.export_onnx(learn, tmp_path/'mine.onnx', int8=True, backbone=views.backbone)
     backbone, file = weights(onnx.load_from_string(views.backbone)), weights(onnx.load(tmp_path/'mine.onnx'))
     assert backbone and {name: file.get(f'body_{name}') for name in backbone} == backbone
-    said = file_probs(tmp_path/'mine.onnx', [p.file for p in pictures])
-    assert abs(said - heard).mean() < heard.std(0).mean()/10
+    assert file_probs(tmp_path/'mine.onnx', [p.file for p in pictures]) == pytest.approx(heard, abs=.03)
