@@ -279,10 +279,12 @@ def _no_garbage():
 def _trainer():
     "`bearclf.train.train`, or one sentence on what has to be installed for it."
     try:
+        first = 'bearclf.train' not in sys.modules
         with warnings.catch_warnings(), _no_garbage():
             warnings.simplefilter('ignore')
             from bearclf.train import train
-            return train
+        if first: gc.freeze() # nor is it ever searched again, which would take two seconds at the end
+        return train
     except ModuleNotFoundError as e:
         raise BearclfError(f'Training needs the package {e.name}, which is not installed; '
                            "install it with: pip install 'bearclf[train]'") from None

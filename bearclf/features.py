@@ -10,7 +10,7 @@ __all__ = ['to_onnx', 'backbone_onnx', 'to_int8', 'ResidualAttention', 'Halve', 
 import copy, hashlib, random, sys, tempfile, types
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Callable, NamedTuple
@@ -19,11 +19,12 @@ import numpy as np, torch
 from fastai.vision.all import Adam, Callback, DataLoader, DataLoaders, Learner, set_seed
 from torch.utils.data import TensorDataset
 
+from . import __version__
 from .evaluate import targets_of
 from .multilabel import (ARCH, SIDES, TrainingError, bear_dataloaders, bear_learner, hold_aside,
                                 packaged_weights, side_of)
 from .other_class import Collage
-from .pictures import OTHER, progress_bar, raise_for_machine
+from .pictures import DataError, OTHER, progress_bar, raise_for_machine, whole_file
 
 # %% ../nbs/21_features.ipynb #ec9bd6a8
 def to_onnx(
@@ -46,21 +47,48 @@ def to_onnx(
         raise TrainingError(f'torch cannot write this network as ONNX ({type(e).__name__}); '
                             'take another backbone.') from e
 
+# %% ../nbs/21_features.ipynb #5c1f0e7a
+def _made(body, size):
+    "The bytes of `body` as ONNX."
+    with tempfile.TemporaryDirectory() as d:
+        to_onnx(body, (3, *size), f'{d}/body.onnx', 'image', ['features'])
+        return Path(d, 'body.onnx').read_bytes()
+
+def _keep(file, key, made):
+    "Write to `file` what was `made` of the network `key`, and a hash of both behind it; where that can't be, do without."
+    with suppress(OSError, DataError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(file) as part: part.write_bytes(made + hashlib.sha256(made + key).digest())
+
+def _kept(file, key):
+    "What `_keep` wrote to `file`, if it is there, whole, and of the same network."
+    with suppress(OSError):
+        made, seal = (data := file.read_bytes())[:-32], data[-32:]
+        if hashlib.sha256(made + key).digest() == seal: return made
+
 # %% ../nbs/21_features.ipynb #3193cced
 _last = {} # what was made of the last backbone: its digest -> the file's bytes
 
-def backbone_onnx(
-    body:torch.nn.Module, # pictures (pictures, 3, rows, columns) to features
-    size:tuple # (height, width) in pixels of the pictures
-)->bytes: # of an ONNX file from `image` to `features`
-    "`body` as ONNX; made once for the same network and size. `TrainingError` if torch cannot."
-    digest = hashlib.sha256(repr((body, tuple(size))).encode())
+def _digest(body, size):
+    "What tells one network, size and torch from another."
+    digest = hashlib.sha256(repr((body, tuple(size), torch.__version__, __version__)).encode())
     for name, value in body.state_dict().items():
         digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
-    if (key := digest.digest()) not in _last:
-        with tempfile.TemporaryDirectory() as d:
-            to_onnx(body, (3, *size), f'{d}/body.onnx', 'image', ['features'])
-            made = Path(d, 'body.onnx').read_bytes()
+    return digest.digest()
+
+def backbone_onnx(
+    body:torch.nn.Module, # pictures (pictures, 3, rows, columns) to features
+    size:tuple, # (height, width) in pixels of the pictures
+    name:str='' # of the file that keeps it for later processes, beside the weights that torch keeps; none when empty
+)->bytes: # of an ONNX file from `image` to `features`
+    "`body` as ONNX; made once for the same network and size. `TrainingError` if torch cannot."
+    key = _digest(body, size)
+    if key not in _last:
+        file = Path(torch.hub.get_dir(), 'bearclf', f'{name}.onnx')
+        made = _kept(file, key) if name else None
+        if not made:
+            made = _made(body, size)
+            if name: _keep(file, key, made)
         _last.clear()
         _last[key] = made
     return _last[key]
@@ -173,11 +201,12 @@ def backbone_run(
     return lambda x: torch.from_numpy(run(['features'], {'image': np.ascontiguousarray(x.cpu().numpy())})[0])
 
 # %% ../nbs/21_features.ipynb #9f95edd7
-def _eyes(body, x):
-    "`body` as it ships, a function; its file in eight bits, ranges from the pictures `x`, None if it does not survive."
+def _eyes(body, x, name):
+    """`body`, called `name`, as it ships, a function; its file in eight bits, ranges from the pictures `x`, None if it
+    does not survive."""
     with tempfile.TemporaryDirectory() as d:
         floats, eight = Path(d)/'floats.onnx', Path(d)/'eight.onnx'
-        floats.write_bytes(backbone_onnx(body, x.shape[2:]))
+        floats.write_bytes(backbone_onnx(body, x.shape[2:], name))
         run = backbone_run(floats)
         try: to_int8(floats, eight, [*x[:, None].numpy()])
         except Exception as e: # what quantization raises is as manifold as networks are
@@ -206,7 +235,8 @@ class _Viewer:
         self.dls = bear_dataloaders(pictures, split=(everything, everything), size=side_of(arch))
         learn, self.collage, self.pool = bear_learner(self.dls, arch), Collage(1) if collages else None, Halve()
         some = self.batches(self.dls.valid, np.random.default_rng(0).permutation(len(pictures))[:32].tolist())
-        self.body, self.file = _eyes(learn.model[0], torch.cat([x.cpu() for x, *_ in some]))
+        some = torch.cat([x.cpu() for x, *_ in some])
+        self.body, self.file = _eyes(learn.model[0], some, f'{arch}-{side_of(arch)}')
         if collages:
             self.collage.learn = types.SimpleNamespace(dls=self.dls)
             self.collage.before_fit()
@@ -260,16 +290,16 @@ def see(
     groups:list=None, # a number for each picture: only those with the same one meet in a collage; all when None
     arch:str=ARCH, # backbone: a model name of timm or torchvision
     seed:int=42, # of augmentation and collages
-    collages:bool=True # make collages; a single-label network has none
+    collages:bool=True, # make collages; a single-label network has none
+    rounds:int=None # how often each is augmented; when None four times up to 500 pictures, twice up to 4,000, else once
 )->Views:
     """Show the pictures to the backbone, in eight bits with ranges from 32 of them: once as they are, then augmented,
-    each time alone and in a collage: four times up to 500 pictures, twice up to 4,000, else once. A view takes 41 KB of
-    memory, 66 of Lite2.
+    each time alone and in a collage. A view takes 41 KB of memory, 66 of Lite2.
     `TrainingError` and `PictureError` as for `bear_learner`."""
     set_seed(seed, reproducible=True)
     print(f'Making the backbone {arch} ready', flush=True)
     viewer, groups = _Viewer(pictures, arch, collages), groups or [0]*len(pictures)
-    rounds = 4 if len(pictures) <= 500 else 2 if len(pictures) <= 4000 else 1
+    rounds = rounds or (4 if len(pictures) <= 500 else 2 if len(pictures) <= 4000 else 1)
     times = 1 + (2*rounds if collages else rounds)
     print(f'It looks at {len(pictures)} pictures, each {times} times', flush=True)
     with progress_bar(total=len(pictures)*times, unit=' pictures') as bar:

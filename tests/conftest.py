@@ -20,8 +20,9 @@ def drawn(tmp_path_factory): return drawings.sample_images(tmp_path_factory.mkte
 
 @pytest.fixture(autouse=True)
 def state(tmp_path_factory, monkeypatch):
-    "A place for what bearclf counts for its user, that is not yours."
+    "Places for what bearclf counts for its user and keeps beside weights, that are not yours."
     monkeypatch.setenv('XDG_STATE_HOME', str(tmp_path_factory.mktemp('state')))
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path_factory.getbasetemp()/'torch'))
 
 @pytest.fixture
 def small(monkeypatch):

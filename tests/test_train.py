@@ -37,6 +37,7 @@ def test_pictures_opened_by_other_processes(small, drawn, monkeypatch):
     views = features.see(pictures, arch=small)
     assert views.features.shape == alone.features.shape and views.backbone == alone.backbone
     assert (views.features == alone.features)[:len(pictures)].all() # those as they are: nothing there is by chance
+    assert len(views.features) == 9*len(pictures) and len(features.see(pictures, arch=small, rounds=1).features) == 3*len(pictures)
 
 def test_stopped_in_the_second_fold(small, drawn, tmp_path, monkeypatch, capsys):
     "The network of that fold becomes the model, scored on what it was not trained on."
