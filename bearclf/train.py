@@ -232,7 +232,7 @@ def train(
         if n < FEW: print(f'{label} has only {n} pictures: add more, {FEW} at least, or expect wide intervals; '
                           '--folds 5 judges each of them once.', flush=True)
     groups = groups_of(splits if folds else [splits[0], splits[0][::-1]])
-    rounds = 1 if len(pictures) > 500 and not folds else None # of folds each view trains several heads
+    rounds = 1 if len(pictures) > 800 and not folds else None # of folds each view trains several heads
     views = see(pictures, groups, arch, seed, not single, rounds)
     with whole_file(out) as part:
         for n, split in enumerate([*splits, None] if folds else splits):
