@@ -7,7 +7,7 @@ __all__ = ['predict', 'train', 'verify_images', 'sample', 'info', 'app', 'site',
            'download_photographs', 'credits_page', 'main']
 
 # %% ../nbs/34_cli.ipynb #cfc199f0
-import argparse, errno, gc, io, json, os, re, shlex, signal, sys, threading, warnings
+import argparse, atexit, errno, gc, io, json, os, re, shlex, signal, sys, threading, warnings
 from collections import Counter
 from contextlib import closing, contextmanager, nullcontext, redirect_stdout, suppress
 from copy import copy
@@ -279,12 +279,10 @@ def _no_garbage():
 def _trainer():
     "`bearclf.train.train`, or one sentence on what has to be installed for it."
     try:
-        first = 'bearclf.train' not in sys.modules
         with warnings.catch_warnings(), _no_garbage():
             warnings.simplefilter('ignore')
             from bearclf.train import train
-        if first: gc.freeze() # nor is it ever searched again, which would take two seconds at the end
-        return train
+            return train
     except ModuleNotFoundError as e:
         raise BearclfError(f'Training needs the package {e.name}, which is not installed; '
                            "install it with: pip install 'bearclf[train]'") from None
@@ -619,7 +617,9 @@ def main(
     argv:list=None # the arguments; those of the process when None
 )->int: # the exit code
     "The `bearclf` command."
-    argv = sys.argv[1:] if argv is None else argv
+    if argv is None: # a process of its own
+        argv = sys.argv[1:]
+        atexit.register(gc.freeze) # or what was imported for training is searched for garbage at its end, for two seconds
     args = _parser().parse_args(argv)
     args.command_line = shlex.join(['bearclf', *argv])
     return _exit_code(args)

@@ -12,6 +12,7 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Callable, NamedTuple
 
@@ -19,12 +20,11 @@ import numpy as np, torch
 from fastai.vision.all import Adam, Callback, DataLoader, DataLoaders, Learner, set_seed
 from torch.utils.data import TensorDataset
 
-from . import __version__
 from .evaluate import targets_of
 from .multilabel import (ARCH, SIDES, TrainingError, bear_dataloaders, bear_learner, hold_aside,
                                 packaged_weights, side_of)
 from .other_class import Collage
-from .pictures import DataError, OTHER, progress_bar, raise_for_machine, whole_file
+from .pictures import DataError, OTHER, progress_bar, raise_for_machine, remove_parts, whole_file
 
 # %% ../nbs/21_features.ipynb #ec9bd6a8
 def to_onnx(
@@ -56,8 +56,10 @@ def _made(body, size):
 
 def _keep(file, key, made):
     "Write to `file` what was `made` of the network `key`, and a hash of both behind it; where that can't be, do without."
+    if not file.is_absolute(): return # of a user without a home
     with suppress(OSError, DataError):
         file.parent.mkdir(parents=True, exist_ok=True)
+        remove_parts(file.parent)
         with whole_file(file) as part: part.write_bytes(made + hashlib.sha256(made + key).digest())
 
 def _kept(file, key):
@@ -70,8 +72,9 @@ def _kept(file, key):
 _last = {} # what was made of the last backbone: its digest -> the file's bytes
 
 def _digest(body, size):
-    "What tells one network, size and torch from another."
-    digest = hashlib.sha256(repr((body, tuple(size), torch.__version__, __version__)).encode())
+    "What tells one network and size from another, and what would write them."
+    writers, ours = [version(o) for o in ('torch', 'torchvision', 'timm', 'onnx', 'onnxscript')], to_onnx.__code__
+    digest = hashlib.sha256(repr((body, tuple(size), writers, ours.co_code, ours.co_consts)).encode())
     for name, value in body.state_dict().items():
         digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
     return digest.digest()

@@ -214,7 +214,8 @@ def train(
     tuning:int=0, # passes over the pictures in which the backbone is trained, after the head
     **card # further fields of the model's card, such as `command`
 )->pd.DataFrame: # `evaluate` of held-aside pictures and pairs; `attrs['held']`: what was said of each, a `Held`
-    """Train on `path`, with collages unless `single`, calibrate, choose thresholds, and write the model file `out`.
+    """Train on `path`, on views as of `see` (over 800 pictures without folds once augmented), with collages unless
+    `single`, calibrate, choose thresholds, and write the model file `out`.
     Ctrl-C ends the training: the network being trained, at the lowest validation loss so far, becomes the model,
     its card marked `stopped_early`. `DataError` for pictures that cannot be trained on or an `out` that cannot be
     written, `PictureError` for one that vanishes, `TrainingError` for an unknown `arch` or weights out of reach.
