@@ -154,10 +154,28 @@ def pictures():
            'high.png': encoded(long.rotate(90, expand=True), 'PNG'), 'clear.png': encoded(clear, 'PNG'), 'lying.jpg': encoded(tall.rotate(90, expand=True), exif=exif),
            'grey.jpg': encoded(TEDDY.convert('L')), 'palette.png': encoded(TEDDY.quantize(32), 'PNG'), 'deep.png': encoded(deep, 'PNG'),
            'progressive.jpg': encoded(TEDDY, progressive=True), 'tiny.png': encoded(TEDDY.resize((7, 5)), 'PNG')}
-    for i, kind in enumerate(('black_bear', 'grizzly', 'teddys')): # where Python decodes at 1/2, 1/4, 1/8
-        large = draw((kind,), random.Random(i), size=1280)
+    sure = (('black_bear', 66), ('grizzly', 57), ('teddys', 22)) # all teddies to the model: in the middle of the scale a bit in a pixel counts
+    for i, (kind, seed) in enumerate(sure): # where Python decodes at 1/2, 1/4, 1/8
+        large = draw((kind,), random.Random(seed), size=1280)
         res |= {f'{kind}{n}.jpg': encoded(large.resize((large.width*n, large.height*n)), quality=90) for n in (1, 2, 4)[:i + 1]}
     return res
+
+def test_the_page_answers_as_python_does(url, visit, monkeypatch):
+    page, files = visit(url), pictures()
+    give(page, *files.items())
+    rows, classifier = table(page), Classifier()
+    assert rows.keys() == files.keys()
+    predictions = {name: classifier.predict(content) for name, content in files.items()}
+    for name, p in predictions.items():
+        marks = [abs(p.probs[k] - t) for k, t in p.thresholds.items()]
+        if min(marks) > .03: assert rows[name]['labels'] == ';'.join(p.labels), name
+    far = {name: d for name, p in predictions.items() if (d := difference(rows[name], p)) > .03}
+    assert len(far) <= 1 and not any(d > .1 for d in far.values()), far # JPEGs, by a bit here and there
+    assert all(name.endswith('.jpg') for name in far), far
+    for name, content in files.items(): # of the same pixels it says the same
+        x = seen(page, classifier.card, content).astype(np.float32)
+        monkeypatch.setattr(classifier._network, 'array', lambda _: x)
+        same(rows[name], classifier.predict(content), 1e-3)
 
 SEEN = """async ([content, card, side]) => {
     const {open} = await import('./pictures.js'), {draft, partsOf, reduced, seen} = await import('./infer.js'), {Kernels} = await import('./kernels.js')
@@ -174,22 +192,6 @@ def seen(page, card, content):
     parts = page.evaluate(SEEN, [base64.b64encode(content).decode(), card.to_dict(), DECODE_SIDE])
     pixels = np.array([np.frombuffer(b''.join(map(base64.b64decode, p)), 'u1').reshape(*card.size, 4)[..., :3] for p in parts])
     return ((pixels/255 - card.mean)/card.std).transpose(0, 3, 1, 2)
-
-def test_the_page_answers_as_python_does(url, visit, monkeypatch):
-    page, files = visit(url), pictures()
-    give(page, *files.items())
-    rows, classifier = table(page), Classifier()
-    assert rows.keys() == files.keys()
-    predictions = {name: classifier.predict(content) for name, content in files.items()}
-    for name, p in predictions.items():
-        marks = [abs(p.probs[k] - t) for k, t in p.thresholds.items()]
-        if min(marks) > .03: assert rows[name]['labels'] == ';'.join(p.labels), name
-    far = {name: d for name, p in predictions.items() if (d := difference(rows[name], p)) > .03}
-    assert all(name.endswith('.jpg') and d < .1 for name, d in far.items()), far # a decoder's bit here and there
-    for name, content in files.items(): # of the same pixels it says the same
-        x = seen(page, classifier.card, content).astype(np.float32)
-        monkeypatch.setattr(classifier._network, 'array', lambda _: x)
-        same(rows[name], classifier.predict(content), 1e-3)
 
 def test_what_the_network_sees_is_exactly_what_python_prepares(url, visit):
     page, classifier = visit(url), Classifier()
