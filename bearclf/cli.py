@@ -315,8 +315,10 @@ def _train_args(commands):
     p = _command(commands, 'train', train, 'train a model on a folder of labelled pictures',
                  'bearclf train images --out mine.onnx',
                  '\nEach folder in IMAGES is a label; IMAGES/labels.csv (file,labels) names pictures'
-                 "\nwith several labels or none. A fifth is held aside; the model's scores on it are"
-                 "\nprinted. Ctrl-C leaves the best model so far. Needs pip install 'bearclf[train]'.")
+                 '\nwith several labels or none. Folders within a label (grizzly/web, grizzly/wild)'
+                 '\nhelp: they are told apart in training. A fifth of the pictures is held aside; the'
+                 "\nmodel's scores on it are printed. Ctrl-C leaves the best model so far. Needs"
+                 "\npip install 'bearclf[train]'.")
     p.add_argument('images', metavar='IMAGES', help='the folder')
     p.add_argument('--arch', default='tf_efficientnet_lite0', metavar='NAME',
                    help='backbone, by its name in timm or torchvision (default: %(default)s)')
@@ -327,7 +329,7 @@ def _train_args(commands):
                    help='cross-validate K times, then train on all pictures: slower, and a better model')
     p.add_argument('--tuning', type=int, default=0, metavar='N',
                    help='then train the later layers of the backbone too, N times over the pictures: some 14 a second'
-                        ' on two cores, hundreds on a GPU; 6 made the model that ships')
+                        ' on two cores, hundreds on a GPU; 4 made the model that ships')
     p.add_argument('--corrections', metavar='TABLE',
                    help='CSV (sha256,labels) of other labels for some pictures, by the hash of their files')
     p.add_argument('--out', default='model.onnx', metavar='MODEL',

@@ -6,8 +6,8 @@
 __all__ = ['NEAR', 'weighted_scores', 'answers', 'wilson', 'evaluate', 'plot_scores', 'targets_of', 'valid_scores',
            'file_answers', 'file_probs', 'file_scores', 'Pair', 'pair_up', 'expected_calibration_error', 'platt',
            'temperature', 'calibrated', 'f1_thresholds', 'bound_false_bears', 'vetoed', 'centres_of', 'suppressed',
-           'choose_thresholds', 'peaks_apart', 'Said', 'pooled', 'plot_precision_recall', 'plot_reliability',
-           'called_what', 'plot_called_what']
+           'choose_thresholds', 'foremost', 'told_as_whole', 'peaks_apart', 'Said', 'pooled', 'plot_precision_recall',
+           'plot_reliability', 'called_what', 'plot_called_what']
 
 # %% ../nbs/20_evaluate.ipynb #956cd5d7
 import math, random
@@ -177,14 +177,14 @@ def valid_scores(
 def file_answers(
     path:str|Path, # a model file
     pictures # paths, or an iterable of opened pictures
-)->tuple: # (pictures, labels) probabilities, 0 to 1; the evidence of each, as in `Prediction`, None without maps
+)->tuple: # (pictures, labels) probabilities, 0 to 1; of each `evidence` and `whole`, as in `Prediction`, or None
     "What the model file says of `pictures`. Raises `PictureError` for one that cannot be read."
-    classifier, probs, maps = Classifier(path), [], []
+    classifier, said = Classifier(path), []
     for r in classifier.predict_files(pictures, progress=False):
         if r.error: raise PictureError(r.error)
-        probs.append([*r.prediction.probs.values()])
-        maps.append(r.prediction.evidence)
-    return np.array(probs).reshape(-1, len(classifier.labels)), maps
+        said.append(r.prediction)
+    probs = np.array([[*o.probs.values()] for o in said]).reshape(-1, len(classifier.labels))
+    return probs, [o.evidence for o in said], [o.whole for o in said]
 
 # %% ../nbs/20_evaluate.ipynb #522390dc
 def file_probs(
@@ -315,6 +315,8 @@ def _cuts(probs, targets):
 
 def _middle(cuts, worth): return (best := cuts[worth == worth.max()])[len(best)//2]
 
+def _rounded(p): return float(np.clip(p, 1e-6, 1 - 1e-6).round(6)) # its log-odds are finite
+
 # %% ../nbs/20_evaluate.ipynb #a02809de
 def f1_thresholds(
     probs:np.ndarray, # (pictures, labels) probabilities, 0 to 1
@@ -322,7 +324,7 @@ def f1_thresholds(
     labels:list # names, in the order of the columns
 )->dict: # name to threshold, 0 to 1
     "For each label the threshold with the highest F1, the middle one of several; 0.5 for a label without pictures."
-    def best(p, y): return round(float(_middle(*_cuts(p, y))), 6) if y.any() else .5
+    def best(p, y): return _rounded(_middle(*_cuts(p, y))) if y.any() else .5
     return {label: best(p, y) for label, p, y in zip(labels, np.asarray(probs).T, np.asarray(targets).T)}
 
 # %% ../nbs/20_evaluate.ipynb #5a8fa9b1
@@ -341,7 +343,7 @@ def bound_false_bears(
     for price in np.geomspace(1e-5, 1, 300):
         if answers(probs[none], labels, thresholds)[:, kinds].any(1).sum() <= math.ceil(share*none.sum()): break
         for i, (cuts, f1, p) in options.items():
-            thresholds[labels[i]] = round(float(_middle(cuts, f1 - price*(p >= cuts[:, None]).sum(1))), 6)
+            thresholds[labels[i]] = _rounded(_middle(cuts, f1 - price*(p >= cuts[:, None]).sum(1)))
     return thresholds
 
 # %% ../nbs/20_evaluate.ipynb #88c877ab
@@ -398,6 +400,31 @@ def choose_thresholds(
     "From pictures and pairs together: thresholds with the highest F1, and those with at most 1 % false bears."
     both = np.r_[probs, pair_probs], np.r_[targets, pair_targets], labels
     return {'highest F1': f1_thresholds(*both), 'false bears at most 1 %': bound_false_bears(*both)}
+
+# %% ../nbs/20_evaluate.ipynb #8d3a2f61
+def foremost(
+    probs:np.ndarray, # (pictures, labels) probabilities, 0 to 1
+    thresholds:dict, # name to threshold, 0 to 1
+    labels:list # names, in the order of the columns
+)->np.ndarray: # (pictures, labels) probabilities, 0 to 1
+    "The probabilities, lowered so that only that label reaches its threshold which is furthest above it (in log-odds)."
+    logits = _logit(probs)
+    above = logits - _logit([thresholds[label] for label in labels])
+    highest = above.max(1, keepdims=True)
+    return _sigmoid(logits - np.where(above < highest, highest.clip(0), 0))
+
+def told_as_whole(
+    parts:np.ndarray, # (pictures, labels) probabilities by the parts, 0 to 1
+    whole:np.ndarray, # (pictures, labels) probabilities by the whole, 0 to 1
+    parts_thresholds:dict, # name to the threshold from which on the parts have found that label, 0 to 1
+    thresholds:dict, # name to threshold of the answers, 0 to 1
+    labels:list # names, in the order of the columns
+)->np.ndarray: # (pictures, labels) probabilities, 0 to 1
+    "`foremost` of the whole; where the parts have found two labels but `other`, what they say, brought to `thresholds`."
+    kinds = np.array([label != OTHER for label in labels])
+    several = answers(parts, labels, parts_thresholds)[:, kinds].sum(1, keepdims=True) > 1
+    before, at = (_logit([o[label] for label in labels]) for o in (parts_thresholds, thresholds))
+    return np.where(several, _sigmoid(_logit(parts) + at - before), foremost(whole, thresholds, labels))
 
 # %% ../nbs/20_evaluate.ipynb #bb1059e0
 def peaks_apart(

@@ -159,6 +159,7 @@ class Prediction:
     evidence:np.ndarray|None = field(default=None, compare=False) # (labels, rows, columns): logits by part, if mapped
     picture:object = field(default=None, compare=False) # as it was given, for `show`; not kept if it was an open file
     names:dict = field(default_factory=dict, compare=False) # label -> how people say it, where that isn't what `spoken` says
+    whole:np.ndarray|None = field(default=None, compare=False) # (labels,): log-odds; None once `train` is done
 
     @property
     def labels(self)->list: # names, most probable first
@@ -383,8 +384,10 @@ class _Network:
                              'give an ONNX file that `bearclf train` has written.')
         self.card, self.file = Card.from_json(meta[CARD_KEY], name=str(file)), file
         _check_session(self.session, self.card, file)
-        maps = 'evidence' in [o.name for o in self.session.get_outputs()]
-        self.has_maps = maps and self.card.resize == self.card.size # of the whole picture
+        there, wanted = {o.name: o.shape for o in self.session.get_outputs()}, (1, len(self.card.labels))
+        self.has_maps = 'evidence' in there and self.card.resize == self.card.size # of the whole picture
+        self.outputs = ['logits', *(k for k in ('parts', 'whole') if _fits(there.get(k, ()), wanted)),
+                        *['evidence']*self.has_maps]
         self.turn = threading.BoundedSemaphore(_cores())
         mean, std = (np.float32(o).reshape(3, 1, 1) for o in (self.card.mean, self.card.std))
         self.scale, self.shift = 1/(255*std), mean/std
@@ -402,16 +405,19 @@ class _Network:
         return x
 
     def look(self, im):
-        "The logits (labels,) of an opened picture, and its maps (labels, rows, columns), or None."
-        outputs, said = ['logits', 'evidence'] if self.has_maps else ['logits'], []
+        "Of an opened picture: the logits (labels,), and the maps and what is said of the `whole`, or None."
+        said = []
         for part in self.array(im):
-            with self.turn: said.append([o[0] for o in self.session.run(outputs, {'image': part[None]})])
-        logits, *maps = zip(*said)
+            with self.turn: said.append([o[0] for o in self.session.run(self.outputs, {'image': part[None]})])
+        said, n = dict(zip(self.outputs, zip(*said))), len(said)
         none = [label == OTHER for label in self.card.labels]
-        logits = np.where(none, np.min(logits, 0), np.max(logits, 0)).astype(float)
+        def of_all(parts): return np.where(none, np.min(parts, 0), np.max(parts, 0)).astype(float)
+        logits = of_all(said['parts' if n > 1 and 'parts' in said else 'logits'])
+        whole = of_all(said['whole']) if 'whole' in said else None
         if not np.isfinite(logits).all():
             raise ModelError(f'{self.file} gives values that are no numbers; train or export the model anew.')
-        return logits, np.concatenate(maps[0], 2 if len(said) > 1 and im.width > im.height else 1) if maps else None
+        maps = np.concatenate(said['evidence'], 2 if n > 1 and im.width > im.height else 1) if self.has_maps else None
+        return logits, maps, whole
 
 # %% ../nbs/30_inference.ipynb #54a5793f
 class Classifier:
@@ -447,11 +453,12 @@ class Classifier:
     )->Prediction:
         """Which labels `picture` has. Of parts, the highest logit of each kind counts, and the lowest of `other`.
         `PictureError` if it can't be opened."""
-        logits, maps = self._network.look(open_picture(picture, at_least=DECODE_SIDE))
+        logits, maps, whole = self._network.look(open_picture(picture, at_least=DECODE_SIDE))
         if self.card.multi_label: probs = np.exp(-np.logaddexp(0, -logits))
         else: probs = (e := np.exp(logits - logits.max()))/e.sum()
         kept = None if hasattr(picture, 'read') else picture
-        return Prediction(dict(zip(self.labels, probs.tolist())), dict(self.card.thresholds), maps, kept, self.card.names)
+        probs, card = dict(zip(self.labels, probs.tolist())), self.card
+        return Prediction(probs, dict(card.thresholds), maps, kept, card.names, whole)
 
     def predict_files(self,
         files:Iterable, # paths (or other pictures), any number of them

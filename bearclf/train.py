@@ -6,7 +6,7 @@
 __all__ = ['ENOUGH', 'FEW', 'folds_of', 'groups_of', 'Held', 'train']
 
 # %% ../nbs/23_train.ipynb #18fbd910
-import random, signal, threading
+import random, signal, tempfile, threading
 from collections import Counter
 from contextlib import contextmanager
 from functools import partial
@@ -18,8 +18,9 @@ import numpy as np, pandas as pd
 from .data import check_trainable, data_hash, read_labels
 from .evaluate import (answers, calibrated, centres_of, choose_thresholds, evaluate, expected_calibration_error,
                               f1_thresholds, file_answers, pair_up, peaks_apart, platt, suppressed, targets_of,
-                              temperature, vetoed)
-from .export import export_onnx, rescale_logits, suppress_logits, update_card, veto_logits
+                              temperature, told_as_whole, vetoed)
+from .export import (drop_whole, export_onnx, rescale_logits, suppress_logits, tell_whole, update_card,
+                               veto_logits)
 from .features import fit, see
 from .multilabel import ARCH, TrainingError, hold_aside, twins_of
 from .pictures import KINDS, DataError, OTHER, OTHER_BEAR, check_writable, is_kind, spoken, whole_file
@@ -61,18 +62,23 @@ class Held(NamedTuple):
     pictures:list      # of `Labelled`
     probs:np.ndarray   # (pictures, labels)
     maps:list          # the evidence of each, (labels, rows, columns), or None
+    wholes:list        # log-odds of each as a whole, (labels,), or None
     pairs:list         # of `Pair`; none for a single-label network or a single kind
     pair_probs:np.ndarray # (pairs, labels)
     pair_maps:list        # the evidence of each, or None
+    pair_wholes:list      # log-odds of each as a whole, or None
 
 # %% ../nbs/23_train.ipynb #365c7781
+def _asked(model, pictures, pairs):
+    "`Held` of the model file on these."
+    return Held(pictures, *file_answers(model, [p.file for p in pictures]),
+                pairs, *file_answers(model, (p.joined() for p in pairs)))
+
 def _held(model, pictures, single, seed):
     "`Held` of the model file on `pictures`, with half as many pairs."
     print(f'Asking it about {len(pictures)} held-aside pictures, and pairs of them', flush=True)
     several = len({p.labels for p in pictures if len(p.labels) == 1} - {(OTHER,), (OTHER_BEAR,)}) > 1
-    pairs = pair_up(pictures, len(pictures)//2, seed) if several and not single else []
-    return Held(pictures, *file_answers(model, [p.file for p in pictures]),
-                pairs, *file_answers(model, (p.joined() for p in pairs)))
+    return _asked(model, pictures, pair_up(pictures, len(pictures)//2, seed) if several and not single else [])
 
 # %% ../nbs/23_train.ipynb #18846d85
 @contextmanager
@@ -129,17 +135,15 @@ def _all_of(helds):
     return Held(*(sum(o, []) if isinstance(o[0], list) else np.concatenate(o) for o in zip(*helds)))
 
 def _choose_single(held, y, labels):
-    "The changes to the file of a single-label model, what it says then, the card's new fields, scores."
-    scale, shift = np.full(len(labels), _temperature(held.probs, y)), np.zeros(len(labels))
-    probs = _sharper(held.probs, scale)
-    change = partial(rescale_logits, scale=scale, shift=shift)
-    return [change], held._replace(probs=probs), {}, evaluate(probs, y, labels, single=True)
+    "The changes to the file of a single-label model, and the card's new fields."
+    scale = np.full(len(labels), _temperature(held.probs, y))
+    return [partial(rescale_logits, scale=scale, shift=np.zeros(len(labels)))], {}
 
 # %% ../nbs/23_train.ipynb #be183a76
-def _right(said, truth, labels):
-    "The share of all answers that are exactly right, at the thresholds of highest F1."
+def _right(said, truth, labels, thresholds=None):
+    "The share of all answers that are exactly right, at these thresholds, or those of highest F1."
     said, truth = np.concatenate(said), np.concatenate(truth)
-    called = answers(said, labels, f1_thresholds(said, truth, labels))
+    called = answers(said, labels, thresholds or f1_thresholds(said, truth, labels))
     return (called == answers(truth, labels, .5)).all(1).mean()
 
 def _excluding(held, said, truth, scale, labels, at):
@@ -153,11 +157,11 @@ def _excluding(held, said, truth, scale, labels, at):
     return said, [partial(change, thresholds=at) for change in changes]
 
 # %% ../nbs/23_train.ipynb #7f33feb5
-def _scores(held, truth, labels, thresholds):
+def _scores(held, y, labels, thresholds):
     "`evaluate` of pictures and of pairs."
-    scores = evaluate(held.probs, truth[0], labels, thresholds)
+    scores = evaluate(held.probs, y, labels, thresholds)
     if held.pairs:
-        pairs = evaluate(held.pair_probs, truth[1], labels, thresholds)
+        pairs = evaluate(held.pair_probs, targets_of([p.labels for p in held.pairs], labels), labels, thresholds)
         scores.loc[('pairs', 'exact match'), :] = pairs.loc[('all', 'exact match')]
     if held.pairs and held.pair_maps[0] is not None:
         apart = peaks_apart(held.pairs, held.pair_maps, labels)[['apart']].to_numpy()
@@ -166,28 +170,60 @@ def _scores(held, truth, labels, thresholds):
     return scores
 
 # %% ../nbs/23_train.ipynb #07739061
+def _sets(said, truth, labels):
+    "`choose_thresholds` for pictures and pairs, the bound on false bears only if they can show it; the one to use."
+    sets = choose_thresholds(said[0], truth[0], said[1], truth[1], labels)
+    if (~truth[0][:, [label != OTHER for label in labels]].any(1)).sum() < ENOUGH: del sets['false bears at most 1 %']
+    return sets, sets.get('false bears at most 1 %', sets['highest F1'])
+
+def _by_parts(held, truth, labels):
+    "What the parts of the head say of pictures and pairs, calibrated and by the rules; `_sets`; changes to the file."
+    scale, shift = _scaling(held.probs, truth[0])
+    said = [calibrated(p, scale, shift) for p in (held.probs, held.pair_probs)]
+    chosen = f1_thresholds(np.concatenate(said), np.concatenate(truth), labels)
+    for _ in range(2): # the rules change what is said, and with it the thresholds that they work at
+        ruled, changes = _excluding(held, said, truth, scale, labels, chosen)
+        sets, chosen = _sets(ruled, truth, labels)
+    return ruled, (sets, chosen), [partial(rescale_logits, scale=scale, shift=shift), *changes]
+
+def _as_whole(held, parts, at, truth, labels):
+    "As `_by_parts`, for `told_as_whole`; `parts` is what the parts say of pictures and pairs, `at` their thresholds."
+    wholes = [1/(1 + np.exp(-np.reshape(o, (-1, len(labels))))) for o in (held.wholes, held.pair_wholes)]
+    scale, shift = _scaling(wholes[0], truth[0])
+    said, no_pairs = [calibrated(p, scale, shift) for p in wholes], truth[1][:0]
+    found = answers(parts[0], labels, at)
+    several = found[:, [label != OTHER for label in labels]].sum(1, keepdims=True) > 1
+    sets, chosen = _sets((np.where(several, found, said[0]), no_pairs), (truth[0], no_pairs), labels)
+    told = [told_as_whole(p, w, at, chosen, labels) for p, w in zip(parts, said)]
+    return told, (sets, chosen), [partial(tell_whole, scale=scale, shift=shift, parts_thresholds=at, thresholds=chosen)]
+
+# %% ../nbs/23_train.ipynb #c0e4a7d2
 def _choose_multi(held, y, labels):
     "As `_choose_single`, with thresholds."
     truth = y, targets_of([p.labels for p in held.pairs], labels)
-    scale, shift = _scaling(held.probs, y)
-    said = [calibrated(p, scale, shift) for p in (held.probs, held.pair_probs)]
-    enough = (~y[:, [label != OTHER for label in labels]].any(1)).sum() >= ENOUGH
-    chosen = f1_thresholds(np.concatenate(said), np.concatenate(truth), labels)
-    for _ in range(2): # the rules change what is said, and with it the thresholds that they work at
-        (probs, pair_probs), changes = _excluding(held, said, truth, scale, labels, chosen)
-        sets = choose_thresholds(probs, y, pair_probs, truth[1], labels)
-        if not enough: del sets['false bears at most 1 %'] # so few could not show that
-        chosen = sets.get('false bears at most 1 %', sets['highest F1'])
-    held = held._replace(probs=probs, pair_probs=pair_probs)
-    changes = [partial(rescale_logits, scale=scale, shift=shift), *changes]
-    return changes, held, dict(thresholds=chosen, threshold_sets=sets), _scores(held, truth, labels, chosen)
+    said, (sets, chosen), changes = _by_parts(held, truth, labels)
+    if all(o is not None for o in held.wholes):
+        told, (others, at), change = _as_whole(held, said, chosen, truth, labels)
+        if _right(told, truth, labels, at) > _right(said, truth, labels, chosen):
+            sets, chosen, changes = others, at, changes + change
+    return [*changes, drop_whole], dict(thresholds=chosen, threshold_sets=sets)
 
 # %% ../nbs/23_train.ipynb #d9a1bbf3
+def _settled(held, file, changes):
+    "What the model file of which `held` is, bytes, says of the same after the changes."
+    with tempfile.TemporaryDirectory() as d:
+        (model := Path(d)/'settled.onnx').write_bytes(file)
+        for change in changes: change(model)
+        return _asked(model, held.pictures, held.pairs)
+
 def _settle_model(path, helds, labels, single):
-    "Calibrate the file on what was held aside, choose its thresholds, write both into it; gives the scores."
-    held = _all_of(helds)
+    """Calibrate the file on what was held aside, choose its thresholds, write both into it; gives the scores. `helds`:
+    the `Held` of each fold, and the file that it is of, bytes."""
+    held = _all_of([o for o, _ in helds])
     y = targets_of([p.labels for p in held.pictures], labels)
-    changes, after, card, scores = (_choose_single if single else _choose_multi)(held, y, labels)
+    changes, card = (_choose_single if single else _choose_multi)(held, y, labels)
+    after = _all_of([_settled(o, file, changes) for o, file in helds])
+    scores = evaluate(after.probs, y, labels, single=True) if single else _scores(after, y, labels, card['thresholds'])
     ece = {k: round(expected_calibration_error(o.probs, y), 4) for k, o in (('before', held), ('after', after))}
     for change in changes: change(path)
     kept = {' '.join(k): v for k, v in scores.dropna().round(4).T.to_dict('list').items()}
@@ -246,6 +282,6 @@ def train(
                 _export(learn, part, backbone, **card, **dict(stopped_early=True) if stopped else {})
                 if split:
                     held = _held(part, [pictures[i] for i in split[1]], single, seed)
-                    helds = [*([] if stopped else helds), held]
+                    helds = [*([] if stopped else helds), (held, part.read_bytes())]
                 if stopped or n == len(splits) - (not folds):
                     return _settle_model(part, helds, list(learn.dls.vocab), single)

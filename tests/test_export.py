@@ -71,13 +71,14 @@ def test_a_backbone_that_takes_no_such_pictures(drawn):
 def test_a_file_holds_the_backbone_that_saw_the_pictures(small, drawn, tmp_path):
     "Bit by bit, and its head hears what it heard in training."
     import onnx, torch
-    from bearclf.evaluate import file_probs
+    from bearclf.evaluate import file_answers
     from bearclf.features import fit, see
     def weights(model): return {i.name: i.raw_data for i in model.graph.initializer}
     pictures = [p for p in read_labels(drawn) if len(p.labels) == 1]
     views = see(pictures, arch=small)
     learn, _ = fit(views, arch=small)
-    head, heard = learn.model[1][2:], views.features[:len(pictures)].float()
+    head, heard = learn.model[1].parts, views.features[:len(pictures)].float()
+    whole = learn.model[1].whole(heard)
     head[0].momentum = 1 # a head on such a backbone says nearly the same of all; now it takes sides
     with torch.no_grad():
         head[4].weight *= 10
@@ -88,4 +89,6 @@ def test_a_file_holds_the_backbone_that_saw_the_pictures(small, drawn, tmp_path)
     export.export_onnx(learn, tmp_path/'mine.onnx', int8=True, backbone=views.backbone)
     backbone, file = weights(onnx.load_from_string(views.backbone)), weights(onnx.load(tmp_path/'mine.onnx'))
     assert backbone and {name: file.get(f'body_{name}') for name in backbone} == backbone
-    assert file_probs(tmp_path/'mine.onnx', [p.file for p in pictures]) == pytest.approx(heard, abs=.03)
+    probs, _, wholes = file_answers(tmp_path/'mine.onnx', [p.file for p in pictures])
+    assert probs == pytest.approx(heard, abs=.03)
+    assert whole.std(0).min() > .1 and np.array(wholes) == pytest.approx(whole.numpy(), abs=.05)

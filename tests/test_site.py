@@ -284,19 +284,22 @@ def quick(tmp_path_factory):
 @pytest.fixture(scope='module')
 def others(drawn, tmp_path_factory):
     "What `bearclf train` writes with the other two backbones, but for the training."
+    import torch
     from bearclf.data import read_labels
-    from bearclf.export import export_onnx, rescale_logits, suppress_logits, veto_logits
-    from bearclf.features import SIDES, bear_head
+    from bearclf.export import export_onnx, rescale_logits, suppress_logits, tell_whole, veto_logits
+    from bearclf.features import SIDES, BearHead, Whole
     from bearclf.multilabel import bear_dataloaders, bear_learner
     folder, res = tmp_path_factory.mktemp('others'), []
     for arch in ('tf_efficientnet_lite0', 'tf_efficientnet_lite1'):
         learn = bear_learner(bear_dataloaders(read_labels(drawn), size=SIDES[arch]), arch)
-        learn.model[1] = bear_head(1280, len(learn.dls.vocab))
-        export_onnx(learn, file := folder/f'{arch}.onnx', int8=True)
         n, thresholds = len(learn.dls.vocab), {label: .5 for label in learn.dls.vocab}
+        learn.model[1] = head = BearHead(1280, n)
+        head.whole = Whole(torch.randn(n + 1, 1280)/30, torch.zeros(n + 1), np.eye(n)[[*range(n), 0]])
+        export_onnx(learn, file := folder/f'{arch}.onnx', int8=True)
         rescale_logits(file, np.full(n, 3.), np.zeros(n))
         veto_logits(file, thresholds)
         suppress_logits(file, thresholds)
+        tell_whole(file, np.full(n, 2.), np.zeros(n), thresholds, thresholds)
         res.append(file)
     return res
 

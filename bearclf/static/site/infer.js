@@ -111,14 +111,15 @@ export function normalised(value, mean, std) {
   return f(f(value*scale) - shift)
 }
 
-// The answer for a picture. `run` asks the network about what is seen and gives {logits, evidence}, each {dims, data}:
-// a value for each label, and maps of them (labels x rows x columns) or nothing. Of parts, the highest logit of each
-// kind counts, and the lowest of `other`.
+// The answer for a picture. `run` asks the network about what is seen and gives {logits, parts, evidence}, each
+// {dims, data}: a value for each label; what counts in its place where several boxes are seen, or nothing; maps (labels x
+// rows x columns) or nothing. Of several, the highest logit of each kind counts, and the lowest of `other`.
 export async function predict(picture, card, kernels, run) {
   const said = []
   for (const box of partsOf(picture, ...card.resize)) said.push(await run(seen(picture, box, card, kernels)))
   const combined = label => label === OTHER ? Math.min : Math.max
-  const logits = card.labels.map((label, i) => combined(label)(...said.map(o => o.logits.data[i])))
+  const counts = o => said.length > 1 && o.parts || o.logits
+  const logits = card.labels.map((label, i) => combined(label)(...said.map(o => counts(o).data[i])))
   if (!logits.every(Number.isFinite))
     throw new Error('This model gives values that are no numbers; train or export it anew.')
   const maps = joined(said.map(o => o.evidence), picture.width > picture.height, card.multi_label)

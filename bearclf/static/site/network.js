@@ -17,8 +17,8 @@ export function load(card, kernels, content) {
   if (!said.every((p, i) => Math.abs(odds(p) - odds(network.expected[i])) < .25))
     throw new Error('this browser computes other answers than it should')
   return pixels => {
-    const {logits, evidence} = network.run(pixels)
-    return {logits, evidence: hasMaps ? evidence : undefined}
+    const {logits, parts, evidence} = network.run(pixels)
+    return {logits, parts, evidence: hasMaps ? evidence : undefined}
   }
 }
 
