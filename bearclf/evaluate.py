@@ -420,7 +420,7 @@ def told_as_whole(
     thresholds:dict, # name to threshold of the answers, 0 to 1
     labels:list # names, in the order of the columns
 )->np.ndarray: # (pictures, labels) probabilities, 0 to 1
-    "`foremost` of the whole; where the parts have found two labels but `other`, what they say, brought to `thresholds`."
+    "`foremost` of the whole; where the parts have found two labels beside `other`, what they say, shifted to `thresholds`."
     kinds = np.array([label != OTHER for label in labels])
     several = answers(parts, labels, parts_thresholds)[:, kinds].sum(1, keepdims=True) > 1
     before, at = (_logit([o[label] for label in labels]) for o in (parts_thresholds, thresholds))

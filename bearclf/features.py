@@ -462,7 +462,9 @@ def fit(
                       opt_func=partial(Adam, decouple_wd=False), wd=2.5e-3)
     stopped = fit_or_stop(learner, epochs, 1e-3)
     try:
-        if not (single or stopped): head.whole = _whole_of(views, train, vocab)
-    except KeyboardInterrupt: stopped = True
+        if not single: head.whole = _whole_of(views, train, vocab)
+    except KeyboardInterrupt:
+        print('Stopped: the model does without what is said of pictures as a whole.', flush=True)
+        stopped = True
     head.to(device)
     return learn, stopped

@@ -220,8 +220,11 @@ def _settle_model(path, helds, labels, single):
     """Calibrate the file on what was held aside, choose its thresholds, write both into it; gives the scores. `helds`:
     the `Held` of each fold, and the file that it is of, bytes."""
     held = _all_of([o for o, _ in helds])
+    if file_answers(path, [held.pictures[0].file])[2][0] is None: # Ctrl-C has cost the last head its whole
+        held = held._replace(wholes=[None]*len(held.wholes))
     y = targets_of([p.labels for p in held.pictures], labels)
     changes, card = (_choose_single if single else _choose_multi)(held, y, labels)
+    print('Asking once more, for the scores', flush=True)
     after = _all_of([_settled(o, file, changes) for o, file in helds])
     scores = evaluate(after.probs, y, labels, single=True) if single else _scores(after, y, labels, card['thresholds'])
     ece = {k: round(expected_calibration_error(o.probs, y), 4) for k, o in (('before', held), ('after', after))}

@@ -1,5 +1,5 @@
 "Folds, and trainings that are stopped or hardly possible."
-import shutil
+import itertools, shutil
 
 import pytest, torch
 from PIL import Image
@@ -49,6 +49,18 @@ def test_stopped_in_the_second_fold(small, drawn, tmp_path, monkeypatch, capsys)
     scores = train.train(drawn, tmp_path/'stopped.onnx', epochs=2, folds=2, arch=small)
     assert 'Stopped' in capsys.readouterr().out and Classifier(tmp_path/'stopped.onnx').card.stopped_early
     assert 0 < scores.n['all', 'exact match'] < len(read_labels(drawn)) and [f.name for f in tmp_path.iterdir()] == ['stopped.onnx']
+
+def test_stopped_as_the_last_head_learns_of_the_whole(small, drawn, tmp_path, monkeypatch):
+    "The folds have it, and the file that is written has not: it works by what its parts say."
+    whole_of, fitted, numbers = features._whole_of, [], itertools.count()
+    def stop(*args):
+        fitted.append(args)
+        if len(fitted) == 3: raise KeyboardInterrupt # one a fold
+        return whole_of(*args)
+    monkeypatch.setattr(features, '_whole_of', stop)
+    monkeypatch.setattr(train, '_right', lambda *args: -next(numbers)) # each rule is kept
+    train.train(drawn, tmp_path/'stopped.onnx', epochs=2, folds=2, arch=small)
+    assert len(fitted) == 3 and Classifier(tmp_path/'stopped.onnx').card.stopped_early
 
 def test_stopped_in_the_middle_of_tuning(drawn, tmp_path, monkeypatch, capsys):
     "In a batch of the first pass over the pictures: the head on the backbone as it came becomes the model."
