@@ -6,8 +6,8 @@
 __all__ = ['NEAR', 'weighted_scores', 'answers', 'wilson', 'evaluate', 'plot_scores', 'targets_of', 'valid_scores',
            'file_answers', 'file_probs', 'file_scores', 'Pair', 'pair_up', 'expected_calibration_error', 'platt',
            'temperature', 'calibrated', 'f1_thresholds', 'bound_false_bears', 'vetoed', 'centres_of', 'suppressed',
-           'choose_thresholds', 'foremost', 'told_as_whole', 'peaks_apart', 'Said', 'pooled', 'plot_precision_recall',
-           'plot_reliability', 'called_what', 'plot_called_what']
+           'choose_thresholds', 'foremost', 'several', 'told_as_whole', 'peaks_apart', 'Said', 'pooled',
+           'plot_precision_recall', 'plot_reliability', 'called_what', 'plot_called_what']
 
 # %% ../nbs/20_evaluate.ipynb #956cd5d7
 import math, random
@@ -413,6 +413,15 @@ def foremost(
     highest = above.max(1, keepdims=True)
     return _sigmoid(logits - np.where(above < highest, highest.clip(0), 0))
 
+def several(
+    parts:np.ndarray, # (pictures, labels) probabilities by the parts, 0 to 1
+    thresholds:dict, # name to the threshold from which on the parts have found that label, 0 to 1
+    labels:list # names, in the order of the columns
+)->np.ndarray: # (pictures, 1) of bool
+    "Have the parts found more than one label beside `other`?"
+    kinds = [label != OTHER for label in labels]
+    return answers(parts, labels, thresholds)[:, kinds].sum(1, keepdims=True) > 1
+
 def told_as_whole(
     parts:np.ndarray, # (pictures, labels) probabilities by the parts, 0 to 1
     whole:np.ndarray, # (pictures, labels) probabilities by the whole, 0 to 1
@@ -420,11 +429,10 @@ def told_as_whole(
     thresholds:dict, # name to threshold of the answers, 0 to 1
     labels:list # names, in the order of the columns
 )->np.ndarray: # (pictures, labels) probabilities, 0 to 1
-    "`foremost` of the whole; where the parts have found two labels beside `other`, what they say, shifted to `thresholds`."
-    kinds = np.array([label != OTHER for label in labels])
-    several = answers(parts, labels, parts_thresholds)[:, kinds].sum(1, keepdims=True) > 1
+    "`foremost` of the whole; where the parts have found `several` labels, what they say, shifted to `thresholds`."
     before, at = (_logit([o[label] for label in labels]) for o in (parts_thresholds, thresholds))
-    return np.where(several, _sigmoid(_logit(parts) + at - before), foremost(whole, thresholds, labels))
+    shifted = _sigmoid(_logit(parts) + at - before)
+    return np.where(several(parts, parts_thresholds, labels), shifted, foremost(whole, thresholds, labels))
 
 # %% ../nbs/20_evaluate.ipynb #bb1059e0
 def peaks_apart(

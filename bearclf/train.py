@@ -17,8 +17,8 @@ import numpy as np, pandas as pd
 
 from .data import check_trainable, data_hash, read_labels
 from .evaluate import (answers, calibrated, centres_of, choose_thresholds, evaluate, expected_calibration_error,
-                              f1_thresholds, file_answers, pair_up, peaks_apart, platt, suppressed, targets_of,
-                              temperature, told_as_whole, vetoed)
+                              f1_thresholds, file_answers, pair_up, peaks_apart, platt, several, suppressed,
+                              targets_of, temperature, told_as_whole, vetoed)
 from .export import (drop_whole, export_onnx, rescale_logits, suppress_logits, tell_whole, update_card,
                                veto_logits)
 from .features import fit, see
@@ -77,8 +77,9 @@ def _asked(model, pictures, pairs):
 def _held(model, pictures, single, seed):
     "`Held` of the model file on `pictures`, with half as many pairs."
     print(f'Asking it about {len(pictures)} held-aside pictures, and pairs of them', flush=True)
-    several = len({p.labels for p in pictures if len(p.labels) == 1} - {(OTHER,), (OTHER_BEAR,)}) > 1
-    return _asked(model, pictures, pair_up(pictures, len(pictures)//2, seed) if several and not single else [])
+    kinds = {p.labels for p in pictures if len(p.labels) == 1} - {(OTHER,), (OTHER_BEAR,)}
+    pairs = pair_up(pictures, len(pictures)//2, seed) if len(kinds) > 1 and not single else []
+    return _asked(model, pictures, pairs)
 
 # %% ../nbs/23_train.ipynb #18846d85
 @contextmanager
@@ -191,9 +192,8 @@ def _as_whole(held, parts, at, truth, labels):
     wholes = [1/(1 + np.exp(-np.reshape(o, (-1, len(labels))))) for o in (held.wholes, held.pair_wholes)]
     scale, shift = _scaling(wholes[0], truth[0])
     said, no_pairs = [calibrated(p, scale, shift) for p in wholes], truth[1][:0]
-    found = answers(parts[0], labels, at)
-    several = found[:, [label != OTHER for label in labels]].sum(1, keepdims=True) > 1
-    sets, chosen = _sets((np.where(several, found, said[0]), no_pairs), (truth[0], no_pairs), labels)
+    answered = np.where(several(parts[0], at, labels), answers(parts[0], labels, at), said[0])
+    sets, chosen = _sets((answered, no_pairs), (truth[0], no_pairs), labels)
     told = [told_as_whole(p, w, at, chosen, labels) for p, w in zip(parts, said)]
     return told, (sets, chosen), [partial(tell_whole, scale=scale, shift=shift, parts_thresholds=at, thresholds=chosen)]
 

@@ -143,8 +143,8 @@ def tune(
     epochs:int # passes over its pictures
 )->bool: # was it stopped early?
     """Train the backbone on pictures and, where they may have several labels, collages, for the parts of the head and
-    its whole; of the head, only the statistics of its normalisation move. Ctrl-C leaves the weights with the lowest validation loss of the parts, those
-    before the tuning among them."""
+    its whole; of the head, only the statistics of its normalisation move. Ctrl-C leaves the weights with the lowest
+    validation loss of the parts, those before the tuning among them."""
     device = learn.dls.device.type
     learn.opt = None # that of another head, which `fit` has replaced
     learn.unfreeze()
