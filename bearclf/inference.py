@@ -22,6 +22,7 @@ from PIL import Image, ImageDraw
 import bearclf
 from .pictures import (BearclfError, DECODE_SIDE, DataError, OTHER, PictureError, is_kind, iter_pictures,
                               open_picture, progress_bar, spoken, threaded)
+from .voices import Company, foremost, has_company, log_odds, together
 
 # %% ../nbs/30_inference.ipynb #844a429b
 CARD_KEY = 'bearclf' # the card's place in an ONNX file's metadata
@@ -70,6 +71,8 @@ def _check_card(d):
     names = d.get('names', {})
     if not (isinstance(names, dict) and names.keys() <= {*d['labels']} and all(_names([o]) for o in names.values())):
         return 'has "names" which should be a word for some of its labels'
+    if d.get('company', []) != [] and not _list(d['company'], 5, _number):
+        return 'has "company" which should be five numbers'
     return _check_thresholds(d.get('thresholds'), d['labels']) if d['multi_label'] else None
 
 # %% ../nbs/30_inference.ipynb #aff6fd44
@@ -96,6 +99,7 @@ class Card:
     size:tuple        # (height, width) in pixels, the middle of that, which the network sees
     name:str = ''     # the model's
     arch:str = ''     # name of the network
+    company:tuple = () # weights and bias of `Company`, where the parts of the head and its whole take turns
     names:dict = field(default_factory=dict)  # label -> how people say it, where that isn't what `spoken` says
     data:dict = field(default_factory=dict)   # the photographs it was trained on: hash, number, labels
     threshold_sets:dict = field(default_factory=dict) # name -> other thresholds to choose from, each like `thresholds`
@@ -404,6 +408,17 @@ class _Network:
         x -= self.shift
         return x
 
+    def _of_pieces(self, parts, logits, of_all):
+        """The logits of a picture in pieces, of what is said of each: `together` by the parts where one has company,
+        or all of them have, a label's place being the piece that speaks for it most; else `foremost`."""
+        card, labels, parts, logits = self.card, self.card.labels, np.array(parts), np.array(logits)
+        at = log_odds(np.clip([card.thresholds[label] for label in labels], 1e-6, 1 - 1e-6))
+        above, places = (of_all(parts) - at)[None], np.c_[parts.argmax(0)/len(parts), np.zeros(len(labels))]
+        company = Company(card.thresholds, np.array(card.company[:4]), card.company[4])
+        in_one = ((logits >= at) & [label != OTHER for label in labels]).sum(1).max() > 1
+        several = in_one or has_company(above, places[None], company, labels).item()
+        return (together(above, labels) if several else foremost((of_all(logits) - at)[None]))[0] + at
+
     def look(self, im):
         "Of an opened picture: the logits (labels,), and the maps and what is said of the `whole`, or None."
         said = []
@@ -411,8 +426,10 @@ class _Network:
             with self.turn: said.append([o[0] for o in self.session.run(self.outputs, {'image': part[None]})])
         said, n = dict(zip(self.outputs, zip(*said))), len(said)
         none = [label == OTHER for label in self.card.labels]
-        def of_all(parts): return np.where(none, np.min(parts, 0), np.max(parts, 0)).astype(float)
-        logits = of_all(said['parts' if n > 1 and 'parts' in said else 'logits'])
+        def of_all(pieces): return np.where(none, np.min(pieces, 0), np.max(pieces, 0)).astype(float)
+        logits = of_all(said['logits'])
+        if n > 1 and 'parts' in said and self.card.company:
+            logits = self._of_pieces(said['parts'], said['logits'], of_all)
         whole = of_all(said['whole']) if 'whole' in said else None
         if not np.isfinite(logits).all():
             raise ModelError(f'{self.file} gives values that are no numbers; train or export the model anew.')
@@ -451,7 +468,7 @@ class Classifier:
     def predict(self,
         picture # path, bytes, binary file, PIL image, or array (height x width x channels; uint8, or floats 0 to 1)
     )->Prediction:
-        """Which labels `picture` has. Of parts, the highest logit of each kind counts, and the lowest of `other`.
+        """Which labels `picture` has. Of pieces, the highest logit of each kind counts, and the lowest of `other`.
         `PictureError` if it can't be opened."""
         logits, maps, whole = self._network.look(open_picture(picture, at_least=DECODE_SIDE))
         if self.card.multi_label: probs = np.exp(-np.logaddexp(0, -logits))

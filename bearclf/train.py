@@ -16,15 +16,14 @@ from typing import NamedTuple
 import numpy as np, pandas as pd
 
 from .data import check_trainable, data_hash, read_labels
-from .evaluate import (answers, calibrated, centres_of, choose_thresholds, evaluate, expected_calibration_error,
-                              f1_thresholds, file_answers, pair_up, peaks_apart, platt, several, suppressed,
-                              targets_of, temperature, told_as_whole, vetoed)
-from .export import (drop_whole, export_onnx, rescale_logits, suppress_logits, tell_whole, update_card,
-                               veto_logits)
+from .evaluate import (answers, calibrated, choose_thresholds, evaluate, expected_calibration_error,
+                              f1_thresholds, file_answers, pair_up, peaks_apart, platt, targets_of, temperature)
+from .export import drop_whole, export_onnx, rescale_logits, tell_whole, update_card
 from .features import fit, see
 from .multilabel import ARCH, TrainingError, hold_aside, twins_of
 from .pictures import KINDS, DataError, OTHER, OTHER_BEAR, check_writable, is_kind, spoken, whole_file
 from .tune import check_tunable, tune
+from .voices import SEVERAL, above_of, centres_of, company_of, has_company, told
 
 # %% ../nbs/23_train.ipynb #caa50fb6
 def folds_of(
@@ -141,21 +140,10 @@ def _choose_single(held, y, labels):
     return [partial(rescale_logits, scale=scale, shift=np.zeros(len(labels)))], {}
 
 # %% ../nbs/23_train.ipynb #be183a76
-def _right(said, truth, labels, thresholds=None):
-    "The share of all answers that are exactly right, at these thresholds, or those of highest F1."
-    said, truth = np.concatenate(said), np.concatenate(truth)
-    called = answers(said, labels, thresholds or f1_thresholds(said, truth, labels))
-    return (called == answers(truth, labels, .5)).all(1).mean()
-
-def _excluding(held, said, truth, scale, labels, at):
-    """What is `said` of pictures and of pairs where one label that reaches its threshold, in `at`, keeps out another; the
-    changes to the file that do this."""
-    changes = []
-    if OTHER in labels: said, changes = [vetoed(p, at, labels) for p in said], [veto_logits]
-    centres = [centres_of(maps, scale) for maps in (held.maps, held.pair_maps)]
-    fewer = [suppressed(p, c, at, labels) for p, c in zip(said, centres)]
-    if _right(fewer, truth, labels) > _right(said, truth, labels): said, changes = fewer, [*changes, suppress_logits]
-    return said, [partial(change, thresholds=at) for change in changes]
+def _right(said, truth, labels, thresholds):
+    "The share of all answers that are exactly right."
+    called = answers(np.concatenate(said), labels, thresholds)
+    return (called == answers(np.concatenate(truth), labels, .5)).all(1).mean()
 
 # %% ../nbs/23_train.ipynb #7f33feb5
 def _scores(held, y, labels, thresholds):
@@ -177,36 +165,35 @@ def _sets(said, truth, labels):
     if (~truth[0][:, [label != OTHER for label in labels]].any(1)).sum() < ENOUGH: del sets['false bears at most 1 %']
     return sets, sets.get('false bears at most 1 %', sets['highest F1'])
 
-def _by_parts(held, truth, labels):
-    "What the parts of the head say of pictures and pairs, calibrated and by the rules; `_sets`; changes to the file."
-    scale, shift = _scaling(held.probs, truth[0])
-    said = [calibrated(p, scale, shift) for p in (held.probs, held.pair_probs)]
-    chosen = f1_thresholds(np.concatenate(said), np.concatenate(truth), labels)
-    for _ in range(2): # the rules change what is said, and with it the thresholds that they work at
-        ruled, changes = _excluding(held, said, truth, scale, labels, chosen)
-        sets, chosen = _sets(ruled, truth, labels)
-    return ruled, (sets, chosen), [partial(rescale_logits, scale=scale, shift=shift), *changes]
-
-def _as_whole(held, parts, at, truth, labels):
-    "As `_by_parts`, for `told_as_whole`; `parts` is what the parts say of pictures and pairs, `at` their thresholds."
+def _both_voices(held, parts, scale, truth, labels):
+    """What is `told` of pictures and pairs; `_sets`; the change to the file. `parts` is what the parts say, calibrated, with
+    `scale`."""
     wholes = [1/(1 + np.exp(-np.reshape(o, (-1, len(labels))))) for o in (held.wholes, held.pair_wholes)]
-    scale, shift = _scaling(wholes[0], truth[0])
-    said, no_pairs = [calibrated(p, scale, shift) for p in wholes], truth[1][:0]
-    answered = np.where(several(parts[0], at, labels), answers(parts[0], labels, at), said[0])
-    sets, chosen = _sets((answered, no_pairs), (truth[0], no_pairs), labels)
-    told = [told_as_whole(p, w, at, chosen, labels) for p, w in zip(parts, said)]
-    return told, (sets, chosen), [partial(tell_whole, scale=scale, shift=shift, parts_thresholds=at, thresholds=chosen)]
+    whole_scale, shift = _scaling(wholes[0], truth[0])
+    wholes = [calibrated(p, whole_scale, shift) for p in wholes]
+    centres = [centres_of(maps, scale) for maps in (held.maps, held.pair_maps)]
+    share = max(SEVERAL, (truth[0][:, [label != OTHER for label in labels]].sum(1) > 1).mean())
+    everything = [*map(np.concatenate, (parts, centres, truth))]
+    company = company_of(*everything, f1_thresholds(everything[0], everything[2], labels), share)
+    above, no_pairs = above_of(parts[0], company.thresholds, labels), truth[1][:0]
+    alone = ~has_company(above, centres[0], company, labels)[:, 0]
+    sets, at = _sets((wholes[0][alone], no_pairs), (truth[0][alone], no_pairs), labels)
+    said = [told(*o, company, at) for o in zip(parts, wholes, centres)]
+    return said, (sets, at), partial(tell_whole, scale=whole_scale, shift=shift, company=company, thresholds=at)
 
 # %% ../nbs/23_train.ipynb #c0e4a7d2
 def _choose_multi(held, y, labels):
     "As `_choose_single`, with thresholds."
     truth = y, targets_of([p.labels for p in held.pairs], labels)
-    said, (sets, chosen), changes = _by_parts(held, truth, labels)
-    if all(o is not None for o in held.wholes):
-        told, (others, at), change = _as_whole(held, said, chosen, truth, labels)
-        if _right(told, truth, labels, at) > _right(said, truth, labels, chosen):
-            sets, chosen, changes = others, at, changes + change
-    return [*changes, drop_whole], dict(thresholds=chosen, threshold_sets=sets)
+    scale, shift = _scaling(held.probs, y)
+    parts = [calibrated(p, scale, shift) for p in (held.probs, held.pair_probs)]
+    changes = [partial(rescale_logits, scale=scale, shift=shift)]
+    sets, at = _sets(parts, truth, labels)
+    if all(o is not None for o in (*held.wholes, *held.maps)):
+        said, others, change = _both_voices(held, parts, scale, truth, labels)
+        if _right(said, truth, labels, others[1]) > _right(parts, truth, labels, at):
+            (sets, at), changes = others, [*changes, change]
+    return [*changes, drop_whole], dict(thresholds=at, threshold_sets=sets)
 
 # %% ../nbs/23_train.ipynb #d9a1bbf3
 def _settled(held, file, changes):

@@ -216,8 +216,8 @@ def _slice(graph, numbers, node, after, shape):
     return dict(op='Sliced', shape=shape, slices=slices)
 
 # %% ../nbs/33_wasm.ipynb #c1c4ebf2
-_FLOATS = set('Add Sub Mul Div Min Less And Where Relu Abs Log ReduceSum ReduceMean ReduceMax Softmax Conv Resize '
-              'Slice Gather MatMul Reshape Unsqueeze'.split())
+_FLOATS = set('Add Sub Mul Div Min Less Where Relu Abs Log ReduceSum ReduceMean ReduceMax Softmax Conv Resize '
+              'Slice MatMul Reshape Unsqueeze'.split())
 
 def _fits(graph, node):
     "Does `network.js` what the node does? Of what it is told beforehand it takes only what our models say."
@@ -225,7 +225,6 @@ def _fits(graph, node):
     def told(n): return len(known) > n and not any(k is None for k in known[1:])
     checks = dict(
         Min=lambda: len(known) == 2, Softmax=lambda: 'axis' in a, MatMul=lambda: told(1) and known[1].ndim == 2,
-        Gather=lambda: a.get('axis') == 1 and told(1) and known[1].ndim == 1 and known[1].min() >= 0,
         Slice=lambda: told(3) and known[1].min() >= 0 and (len(known) < 5 or known[4].min() > 0),
         Conv=lambda: told(1) and known[1].shape[2:] == (1, 1) and a.get('group', 1) == 1
                      and {*a.get('strides', ())} <= {1} and not any(a.get('pads', ())), Reshape=lambda: told(1),

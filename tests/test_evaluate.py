@@ -1,7 +1,7 @@
 "Scores, thresholds and plots, against brute force and known cases."
 import numpy as np, pytest
 
-from bearclf.evaluate import (answers, bound_false_bears, called_what, evaluate, f1_thresholds, plot_called_what,
+from bearclf.evaluate import (BETA, answers, bound_false_bears, called_what, evaluate, f1_thresholds, plot_called_what,
                               plot_precision_recall, plot_reliability)
 from bearclf.pictures import DataError, OTHER
 from said import BLACK, BOTH, GRIZZLY, NONE, SILENT, said
@@ -13,16 +13,20 @@ def test_thresholds_against_brute_force():
         p, y = rng.uniform(.05, .94, (n, 3)).round(rng.integers(1, 4)), rng.random((n, 3)) < .4 # with ties
         labels = ['a', OTHER, 'b']
         best = f1_thresholds(p, y, labels)
-        f1 = lambda i, t: 2*((p[:, i] >= t) & y[:, i]).sum()/max(1, (p[:, i] >= t).sum() + y[:, i].sum())
+        free = bound_false_bears(p, y, labels, 1)
+        f = lambda i, t, b: (1 + b**2)*((p[:, i] >= t) & y[:, i]).sum()/max(1, (p[:, i] >= t).sum() + b**2*y[:, i].sum())
         for i, label in enumerate(labels):
             assert 0 <= best[label] <= 1
-            if y[:, i].any(): assert f1(i, best[label]) == max(f1(i, t) for t in np.r_[0, np.unique(p[:, i])])
+            for at, b in ((best, 1), (free, 1 if label == OTHER else BETA)):
+                highest = max(f(i, t, b) for t in np.r_[0, np.unique(p[:, i])])
+                if y[:, i].any(): assert f(i, at[label], b) == highest
+                else: assert at[label] == .5
         none = ~y[:, [0, 2]].any(1)
         for share in (1, .5, .1, 0):
             bound = bound_false_bears(p, y, labels, share)
             false = lambda t: answers(p, labels, t)[none][:, [0, 2]].any(1).sum()
             assert false(bound) <= np.ceil(share*none.sum())
-            if false(best) <= np.ceil(share*none.sum()): assert bound == best # nothing to pay for
+            if false(free) <= np.ceil(share*none.sum()): assert bound == free # nothing to pay for
             assert bound[OTHER] == best[OTHER]
 
 def test_other_beside_a_kind_is_no_answer():

@@ -471,7 +471,7 @@ def test_network_with_free_sides(tmp_path):
 
 def test_card_keeps_what_it_was_given(clf):
     assert clf.card == Card.from_json(json.dumps(card()))
-    assert json.loads(json.dumps(clf.card.to_dict())) == card() | {'check': {}, 'names': {}, 'stopped_early': False, 'threshold_sets': {}, 'calibration_error': {}}
+    assert json.loads(json.dumps(clf.card.to_dict())) == card() | {'check': {}, 'names': {}, 'company': [], 'stopped_early': False, 'threshold_sets': {}, 'calibration_error': {}}
     assert clf.card.name == 'tiny' and clf.card.size == (CROP, CROP) and clf.labels == LABELS
     assert Card.from_json(json.dumps(card(later='field'))) == clf.card  # what a later bearclf adds does no harm
 
@@ -557,6 +557,23 @@ def test_a_long_picture_is_looked_at_in_parts(tmp_path):
     assert clf.predict(frame).labels == ['red'] # beside a kind, other is not everywhere
     frame.paste(other, (0, 0))
     assert clf.predict(frame).labels == ['other']
+
+@pytest.mark.parametrize('bias, wanted', [(1., {'red', 'green'}), (-1., {'red'})])
+def test_of_pieces_both_voices_are_heard_together(tmp_path, bias, wanted):
+    "The first two by the parts where these see company, else the foremost of the wholes."
+    import onnx
+    fields = card(thresholds=dict.fromkeys(LABELS, .5), resize=[CROP, CROP], company=[0., 0., 0., 0., bias])
+    model = onnx.load(file := tiny_model(tmp_path/'two.onnx', fields, maps=True))
+    model.graph.node.append(onnx.helper.make_node('Identity', ['logits'], ['parts']))
+    model.graph.output.append(onnx.helper.make_tensor_value_info('parts', onnx.TensorProto.FLOAT, ['n', len(LABELS)]))
+    onnx.save(model, file)
+    frame, clf = Image.new('RGB', (200, 80)), Classifier(file)
+    for i, colour in enumerate(((255, 0, 0), (0, 200, 0))): frame.paste(picture(colour=colour, ground=colour, size=(100, 80)), (100*i, 0))
+    assert set(clf.predict(frame).labels) == wanted
+    assert clf.predict(frame.crop((100, 0, 200, 80))).labels == ['green'] # of one piece the logits stand as they are
+    frame.paste((255, 255, 0), (0, 0, 100, 80)) # and what has company in its own piece keeps it
+    frame.paste((0, 0, 0), (100, 0, 200, 80))
+    assert set(clf.predict(frame.crop((0, 0, 100, 80))).labels) == set(clf.predict(frame).labels) == {'red', 'green'}
 
 def test_a_classifier_is_pickled_by_its_file(tmp_path):
     import pickle

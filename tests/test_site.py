@@ -286,9 +286,10 @@ def others(drawn, tmp_path_factory):
     "What `bearclf train` writes with the other two backbones, but for the training."
     import torch
     from bearclf.data import read_labels
-    from bearclf.export import export_onnx, rescale_logits, suppress_logits, tell_whole, veto_logits
+    from bearclf.export import export_onnx, rescale_logits, tell_whole
     from bearclf.features import SIDES, BearHead, Whole
     from bearclf.multilabel import bear_dataloaders, bear_learner
+    from bearclf.voices import Company
     folder, res = tmp_path_factory.mktemp('others'), []
     for arch in ('tf_efficientnet_lite0', 'tf_efficientnet_lite1'):
         learn = bear_learner(bear_dataloaders(read_labels(drawn), size=SIDES[arch]), arch)
@@ -297,9 +298,7 @@ def others(drawn, tmp_path_factory):
         head.whole = Whole(torch.randn(n + 1, 1280)/30, torch.zeros(n + 1), np.eye(n)[[*range(n), 0]])
         export_onnx(learn, file := folder/f'{arch}.onnx', int8=True)
         rescale_logits(file, np.full(n, 3.), np.zeros(n))
-        veto_logits(file, thresholds)
-        suppress_logits(file, thresholds)
-        tell_whole(file, np.full(n, 2.), np.zeros(n), thresholds, thresholds)
+        tell_whole(file, np.full(n, 2.), np.zeros(n), Company(thresholds, np.array([.3, .8, .5, 1]), 0.), thresholds)
         res.append(file)
     return res
 
@@ -309,6 +308,22 @@ def test_the_network_says_what_onnxruntime_says(code, url, visit, server, quick,
     for model in (room.MODEL, quick, *others):
         gaps = [np.abs(a - b).max()/b.std() for a, b in said(page, folder, model, code)]
         assert max(gaps) < 1e-4, (model.stem, gaps)
+
+@pytest.mark.parametrize('labels', [['bear', 'other'], ['bear', 'fox'], ['bear', 'fox', 'other'], ['bear', 'fox', 'hare', 'other', 'wolf']])
+def test_pieces_are_told_as_in_python(labels, url, visit):
+    from types import SimpleNamespace
+    from bearclf.inference import _Network
+    rng, n, cases, wanted = np.random.default_rng(0), len(labels), [], []
+    for _ in range(200):
+        weights = [*rng.uniform(0, 1, 4), rng.normal(0, 3)]
+        card = dict(labels=labels, thresholds=dict(zip(labels, rng.uniform(.1, .9, n))), company=weights)
+        parts, logits = rng.normal(0, 4, (2, rng.integers(2, 5), n)).round(rng.integers(0, 3)) # with ties
+        of_all = lambda o: np.where([label == 'other' for label in labels], o.min(0), o.max(0))
+        wanted.append(_Network._of_pieces(SimpleNamespace(card=SimpleNamespace(**card)), parts, logits, of_all))
+        said = [dict(parts=dict(data=[*a]), logits=dict(data=[*b])) for a, b in zip(parts.tolist(), logits.tolist())]
+        cases.append([said, of_all(parts).tolist(), of_all(logits).tolist(), card])
+    got = visit(url).evaluate("async cases => { const {ofPieces} = await import('./infer.js'); return cases.map(o => ofPieces(...o)) }", cases)
+    assert np.abs(np.array(got) - wanted).max() < 1e-9
 
 def isolated(page):
     "A later visit: memory may be shared by threads."

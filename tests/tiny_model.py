@@ -48,10 +48,10 @@ def tiny_model(file, card=card(), *, text=None, n_out=None, input='image', outpu
     outputs = [helper.make_tensor_value_info(output, out_type, None)]
     weights = [numpy_helper.from_array(w.astype(np.float32), 'w'), numpy_helper.from_array(np.full(w.shape[1], bias, np.float32), 'b')]
     if maps:
-        nodes += [helper.make_node('Reshape', ['pooled', 'quarters'], ['q']), helper.make_node('Einsum', ['q', 'parts'], ['e'], equation='ncq,cql->nlq'),
+        nodes += [helper.make_node('Reshape', ['pooled', 'quarters'], ['q']), helper.make_node('Einsum', ['q', 'by_quarter'], ['e'], equation='ncq,cql->nlq'),
                   helper.make_node('Add', ['e', 'column'], ['f']), helper.make_node('Reshape', ['f', 'grid'], ['evidence'])]
         outputs.append(helper.make_tensor_value_info('evidence', TensorProto.FLOAT, [n, 6, 2, 2]))
-        weights += [numpy_helper.from_array(a, k) for k, a in dict(quarters=np.array([0, 3, 4]), parts=parts, grid=np.array([0, 6, 2, 2]),
+        weights += [numpy_helper.from_array(a, k) for k, a in dict(quarters=np.array([0, 3, 4]), by_quarter=parts, grid=np.array([0, 6, 2, 2]),
                                                                    column=np.full((6, 1), bias, np.float32)).items()]
     graph = helper.make_graph(nodes, 'tiny', [helper.make_tensor_value_info(input, type, [n, 3, side, side])], outputs, weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)

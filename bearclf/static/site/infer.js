@@ -112,18 +112,39 @@ export function normalised(value, mean, std) {
 }
 
 // The answer for a picture. `run` asks the network about what is seen and gives {logits, parts, evidence}, each
-// {dims, data}: a value for each label; what counts in its place where several boxes are seen, or nothing; maps (labels x
-// rows x columns) or nothing. Of several, the highest logit of each kind counts, and the lowest of `other`.
+// {dims, data}: a value for each label; what the parts of its head say of a piece, or nothing; maps (labels x rows x
+// columns) or nothing. Of several boxes, the highest logit of each kind counts, and the lowest of `other`.
 export async function predict(picture, card, kernels, run) {
   const said = []
   for (const box of partsOf(picture, ...card.resize)) said.push(await run(seen(picture, box, card, kernels)))
   const combined = label => label === OTHER ? Math.min : Math.max
-  const counts = o => said.length > 1 && o.parts || o.logits
-  const logits = card.labels.map((label, i) => combined(label)(...said.map(o => counts(o).data[i])))
+  const ofAll = name => card.labels.map((label, i) => combined(label)(...said.map(o => o[name].data[i])))
+  let logits = ofAll('logits')
+  if (said.length > 1 && said[0].parts && card.company?.length) logits = ofPieces(said, ofAll('parts'), logits, card)
   if (!logits.every(Number.isFinite))
     throw new Error('This model gives values that are no numbers; train or export it anew.')
   const maps = joined(said.map(o => o.evidence), picture.width > picture.height, card.multi_label)
   return {probs: probabilities(logits, card), maps}
+}
+
+// As `_of_pieces` in Python, with the constants of `voices`: the first two by the parts where a piece has company, or all of
+// them have, else the foremost. `said` is of each piece, `parts` and `logits` are of all.
+const LOWEST = -20, FURTHER = 2, MARGIN = .01
+
+export function ofPieces(said, parts, logits, {labels, thresholds, company}) {
+  const at = labels.map(label => Math.min(1 - 1e-6, Math.max(1e-6, thresholds[label]))).map(t => Math.log(t/(1 - t)))
+  const kinds = labels.map((_, i) => i).filter(i => labels[i] !== OTHER)
+  const above = parts.map((x, i) => x - at[i]), whole = logits.map((x, i) => x - at[i]), most = Math.max(...whole)
+  const first = [...kinds].sort((i, j) => above[j] - above[i])
+  const place = i => { const x = said.map(o => o.parts.data[i]); return x.indexOf(Math.max(...x))/said.length }
+  const [one, two = one] = first.slice(0, 2).map(place)
+  const traits = [0, 1, 2].map(n => Math.max(LOWEST, above[first[n]] ?? LOWEST)).concat(10*Math.abs(one - two), 1)
+  const inOne = said.some(o => kinds.filter(i => o.logits.data[i] >= at[i]).length > 1)
+  const ofKind = (x, i) => first.indexOf(i) < 2 ? Math.max(x, 0) + MARGIN : x - FURTHER
+  const together = (x, i) => labels[i] === OTHER ? Math.min(x, -MARGIN) : ofKind(x, i)
+  const foremost = x => x < most ? x - Math.max(most, 0) : x
+  const several = inOne || traits.reduce((sum, x, i) => sum + x*company[i], 0) > 0
+  return (several ? above.map(together) : whole.map(foremost)).map((x, i) => x + at[i])
 }
 
 export function probabilities(logits, card) { return card.multi_label ? logits.map(sigmoid) : softmax(logits) }

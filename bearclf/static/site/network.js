@@ -189,7 +189,7 @@ const OPS = {
 
   // With floats
   Add: both((a, b) => a + b), Sub: both((a, b) => a - b), Mul: both((a, b) => a*b), Div: both((a, b) => a/b),
-  Min: both(Math.min), Less: both((a, b) => a < b), And: both((a, b) => a && b),
+  Min: both(Math.min), Less: both((a, b) => a < b),
   Where([c, a, b]) { return OPS.Add([both((c, a) => c ? a : 0)([c, a]), both((c, b) => c ? 0 : b)([c, b])]) },
   Relu: each(x => Math.max(0, x)), Abs: each(Math.abs), Log: each(Math.log),
   ReduceSum: along(sum), ReduceMean: along(v => sum(v)/v.length), ReduceMax: along(v => Math.max(...v)),
@@ -232,10 +232,6 @@ const OPS = {
   Slice([x, ...which]) {
     for (const range of rangesOf(x.dims, which)) x = sliced(x, ...range)
     return x
-  },
-  Gather([x, {data: which}], {axis}) {
-    const parts = [...which].map(i => sliced(x, axis, i, 1, 1).data) // of one row: there is nothing before the axis
-    return {dims: changed(x.dims, axis, which.length), data: Float32Array.from(parts.flatMap(p => [...p]))}
   },
   MatMul([a, b]) { // matrices by one matrix
     const [n, columns] = b.dims, rows = a.data.length/n, data = new Float32Array(rows*columns)
