@@ -19,6 +19,7 @@ from fastai.vision.all import Learner
 
 from .inference import Classifier
 from .pictures import DataError, OTHER, OTHER_BEAR, PictureError, is_kind, open_picture
+from .voices import logit, sigmoid
 
 # %% ../nbs/20_evaluate.ipynb #c2c851b1
 def _average_precision(score, y, w):
@@ -261,10 +262,6 @@ def expected_calibration_error(
     def error(p, t, bin): return sum(abs((p-t)[bin == b].sum()) for b in range(bins))/len(p)
     return float(np.mean([error(*o) for o in zip(probs.T, y.T, which.T)]))
 
-# %% ../nbs/20_evaluate.ipynb #6673c46f
-def _logit(p): return np.log(np.clip(p, 1e-12, 1)) - np.log(np.clip(1-np.asarray(p), 1e-12, 1))
-def _sigmoid(x): return np.exp(-np.logaddexp(0, -np.asarray(x)))
-
 # %% ../nbs/20_evaluate.ipynb #2a8dbae2
 def _platt(x, y):
     "`platt` of one label: its logits `x` and targets `y`."
@@ -283,7 +280,7 @@ def platt(
 )->tuple: # scale and shift of the logits, (labels,) each
     """Scale and shift of each label's logit, by logistic regression with targets drawn in as far as the number of
     pictures says. A label without both answers, or ranked worse than by chance, is left as it is (1 and 0). Platt, 1999."""
-    return tuple(np.array([_platt(x, y) for x, y in zip(_logit(probs).T, np.asarray(targets).T)]).T)
+    return tuple(np.array([_platt(x, y) for x, y in zip(logit(probs).T, np.asarray(targets).T)]).T)
 
 # %% ../nbs/20_evaluate.ipynb #eea60fe2
 def temperature(
@@ -302,7 +299,7 @@ def calibrated(
     scale, shift # of each label's logit, (labels,) each
 )->np.ndarray: # (pictures, labels) probabilities, 0 to 1
     "The probabilities with their logits times `scale`, plus `shift`."
-    return _sigmoid(scale*_logit(probs) + shift)
+    return sigmoid(scale*logit(probs) + shift)
 
 # %% ../nbs/20_evaluate.ipynb #f03102a9
 def _cuts(probs, targets, beta=1.):

@@ -20,7 +20,7 @@ from .features import BearHead, Known, backbone_onnx, backbone_run, names_leadin
 from .inference import CARD_FORMAT, CARD_KEY, Classifier, parts_of
 from .multilabel import TrainingError, is_single, predictions
 from .pictures import DECODE_SIDE, OTHER, open_picture, raise_for_machine, whole_file
-from .voices import FURTHER, LOWEST, MARGIN, Company, log_odds
+from .voices import FURTHER, LOWEST, MARGIN, Company, threshold_logits
 
 # %% ../nbs/22_export.ipynb #7fed7a4e
 def _preparation(learn):
@@ -248,9 +248,6 @@ def rescale_logits(
                 model.graph.node.append(helper.make_node(op, [source, f'{raw}_{op}'], [out]))
     with whole_file(path) as part: onnx.save(model, part)
 
-# %% ../nbs/22_export.ipynb #2fbfd0de
-def _logits_of(thresholds): return log_odds(np.clip([*thresholds.values()], 1e-6, 1 - 1e-6))
-
 # %% ../nbs/22_export.ipynb #1b975f13
 def _add_nodes(path, model, text, values):
     "Write to `path` the `model` with the nodes in `text` behind its logits, and the `values` that they need, by name."
@@ -326,12 +323,13 @@ def tell_whole(
     """Change the file so that its logits are those of `told`; maps stay. For pictures in pieces an output `parts` is what
     the parts alone say, at the same thresholds, and the card holds the weights."""
     import onnx
-    model, at, other = onnx.load(path), _logits_of(thresholds), np.array([label == OTHER for label in thresholds])
+    model, labels, other = onnx.load(path), [*thresholds], np.array([label == OTHER for label in thresholds])
+    at, parts_at = (threshold_logits(o, labels) for o in (thresholds, company.thresholds))
     outputs = {o.name: o for o in model.graph.output}
     rows, columns = (d.dim_value for d in outputs['evidence'].type.tensor_type.shape.dim[2:])
     grid = [((i + .5)/rows, (j + .5)/columns) for i in range(rows) for j in range(columns)]
     weights = {f'weight_{i}': w for i, w in enumerate(company.weights*[1, 1, 1, 10])} # the grid is in whole sides
-    values = dict(at=at, parts_at=_logits_of(company.thresholds), scale=scale, shift=at - shift, limit=-company.bias,
+    values = dict(at=at, parts_at=parts_at, scale=scale, shift=at - shift, limit=-company.bias,
                   grid=grid, kinds=~other, lowest=LOWEST, margin=MARGIN, zero=0, one=1,
                   further=np.where(other, 0, FURTHER), bound=np.where(other, -MARGIN, 1e9), **weights)
     values = {k: np.float32(v) for k, v in values.items()} | dict(

@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw
 import bearclf
 from .pictures import (BearclfError, DECODE_SIDE, DataError, OTHER, PictureError, is_kind, iter_pictures,
                               open_picture, progress_bar, spoken, threaded)
-from .voices import Company, foremost, has_company, log_odds, together
+from .voices import Company, foremost, has_company, holds_several, sigmoid, threshold_logits, together
 
 # %% ../nbs/30_inference.ipynb #844a429b
 CARD_KEY = 'bearclf' # the card's place in an ONNX file's metadata
@@ -218,7 +218,7 @@ def _heatmap(prediction, label):
     if prediction.evidence is None:
         raise ModelError('This model does not say where it sees what; train one with this bearclf.')
     several, e = bool(prediction.thresholds), prediction.evidence
-    p = np.exp(-np.logaddexp(0, -e)) if several else np.exp(e - np.logaddexp.reduce(e, 0))
+    p = sigmoid(e) if several else np.exp(e - np.logaddexp.reduce(e, 0))
     return p[list(prediction.probs).index(label)].astype(np.float32)
 
 # %% ../nbs/30_inference.ipynb #f1c2a319
@@ -412,11 +412,10 @@ class _Network:
         """The logits of a picture in pieces, of what is said of each: `together` by the parts where one has company,
         or all of them have, a label's place being the piece that speaks for it most; else `foremost`."""
         card, labels, parts, logits = self.card, self.card.labels, np.array(parts), np.array(logits)
-        at = log_odds(np.clip([card.thresholds[label] for label in labels], 1e-6, 1 - 1e-6))
+        at = threshold_logits(card.thresholds, labels)
         above, places = (of_all(parts) - at)[None], np.c_[parts.argmax(0)/len(parts), np.zeros(len(labels))]
         company = Company(card.thresholds, np.array(card.company[:4]), card.company[4])
-        in_one = ((logits >= at) & [label != OTHER for label in labels]).sum(1).max() > 1
-        several = in_one or has_company(above, places[None], company, labels).item()
+        several = holds_several(logits >= at, labels).any() or has_company(above, places[None], company, labels).item()
         return (together(above, labels) if several else foremost((of_all(logits) - at)[None]))[0] + at
 
     def look(self, im):
@@ -471,7 +470,7 @@ class Classifier:
         """Which labels `picture` has. Of pieces, the highest logit of each kind counts, and the lowest of `other`.
         `PictureError` if it can't be opened."""
         logits, maps, whole = self._network.look(open_picture(picture, at_least=DECODE_SIDE))
-        if self.card.multi_label: probs = np.exp(-np.logaddexp(0, -logits))
+        if self.card.multi_label: probs = sigmoid(logits)
         else: probs = (e := np.exp(logits - logits.max()))/e.sum()
         kept = None if hasattr(picture, 'read') else picture
         probs, card = dict(zip(self.labels, probs.tolist())), self.card

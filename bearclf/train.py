@@ -17,13 +17,13 @@ import numpy as np, pandas as pd
 
 from .data import check_trainable, data_hash, read_labels
 from .evaluate import (answers, calibrated, choose_thresholds, evaluate, expected_calibration_error,
-                              f1_thresholds, file_answers, pair_up, peaks_apart, platt, targets_of, temperature)
+                              file_answers, pair_up, peaks_apart, platt, targets_of, temperature)
 from .export import drop_whole, export_onnx, rescale_logits, tell_whole, update_card
 from .features import fit, see
 from .multilabel import ARCH, TrainingError, hold_aside, twins_of
 from .pictures import KINDS, DataError, OTHER, OTHER_BEAR, check_writable, is_kind, spoken, whole_file
 from .tune import check_tunable, tune
-from .voices import SEVERAL, above_of, centres_of, company_of, has_company, told
+from .voices import SEVERAL, above_of, centres_of, company_of, has_company, holds_several, sigmoid, told
 
 # %% ../nbs/23_train.ipynb #caa50fb6
 def folds_of(
@@ -165,18 +165,17 @@ def _sets(said, truth, labels):
     if (~truth[0][:, [label != OTHER for label in labels]].any(1)).sum() < ENOUGH: del sets['false bears at most 1 %']
     return sets, sets.get('false bears at most 1 %', sets['highest F1'])
 
-def _both_voices(held, parts, scale, truth, labels):
+def _both_voices(held, parts, scale, thresholds, truth):
     """What is `told` of pictures and pairs; `_sets`; the change to the file. `parts` is what the parts say, calibrated, with
-    `scale`."""
-    wholes = [1/(1 + np.exp(-np.reshape(o, (-1, len(labels))))) for o in (held.wholes, held.pair_wholes)]
+    `scale`, `thresholds` are theirs, of highest F1."""
+    labels, no_pairs = [*thresholds], truth[1][:0]
+    wholes = [sigmoid(np.reshape(o, (-1, len(labels)))) for o in (held.wholes, held.pair_wholes)]
     whole_scale, shift = _scaling(wholes[0], truth[0])
     wholes = [calibrated(p, whole_scale, shift) for p in wholes]
     centres = [centres_of(maps, scale) for maps in (held.maps, held.pair_maps)]
-    share = max(SEVERAL, (truth[0][:, [label != OTHER for label in labels]].sum(1) > 1).mean())
-    everything = [*map(np.concatenate, (parts, centres, truth))]
-    company = company_of(*everything, f1_thresholds(everything[0], everything[2], labels), share)
-    above, no_pairs = above_of(parts[0], company.thresholds, labels), truth[1][:0]
-    alone = ~has_company(above, centres[0], company, labels)[:, 0]
+    share = max(SEVERAL, holds_several(truth[0], labels).mean())
+    company = company_of(*map(np.concatenate, (parts, centres, truth)), thresholds, share)
+    alone = ~has_company(above_of(parts[0], thresholds, labels), centres[0], company, labels)
     sets, at = _sets((wholes[0][alone], no_pairs), (truth[0][alone], no_pairs), labels)
     said = [told(*o, company, at) for o in zip(parts, wholes, centres)]
     return said, (sets, at), partial(tell_whole, scale=whole_scale, shift=shift, company=company, thresholds=at)
@@ -190,7 +189,7 @@ def _choose_multi(held, y, labels):
     changes = [partial(rescale_logits, scale=scale, shift=shift)]
     sets, at = _sets(parts, truth, labels)
     if all(o is not None for o in (*held.wholes, *held.maps)):
-        said, others, change = _both_voices(held, parts, scale, truth, labels)
+        said, others, change = _both_voices(held, parts, scale, sets['highest F1'], truth)
         if _right(said, truth, labels, others[1]) > _right(parts, truth, labels, at):
             (sets, at), changes = others, [*changes, change]
     return [*changes, drop_whole], dict(thresholds=at, threshold_sets=sets)

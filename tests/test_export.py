@@ -6,9 +6,10 @@ from fastai.vision.all import (CategoryBlock, DataBlock, ImageBlock, RandomResiz
 
 from bearclf import export, multilabel
 from bearclf.data import read_labels
-from bearclf.evaluate import _sigmoid, calibrated
+from bearclf.evaluate import calibrated
 from bearclf.inference import Classifier
 from bearclf.pictures import picture_files
+from bearclf.voices import sigmoid
 from tiny_model import card, tiny_model
 
 def test_a_rescaled_file_answers_as_calculated(tmp_path):
@@ -22,7 +23,7 @@ def test_a_rescaled_file_answers_as_calculated(tmp_path):
         export.rescale_logits(model, scale, shift)
         before = Classifier(model).predict(picture)
         assert [*before.probs.values()] == pytest.approx(expected.tolist(), abs=1e-5)
-        assert _sigmoid(before.evidence.mean((1, 2))) == pytest.approx(expected.tolist(), abs=1e-4)
+        assert sigmoid(before.evidence.mean((1, 2))) == pytest.approx(expected.tolist(), abs=1e-4)
 
 def test_export_to_another_disk(small, drawn, tmp_path, monkeypatch):
     "The temporary folder may lie on another file system than the model."
