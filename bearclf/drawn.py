@@ -492,7 +492,7 @@ def draw(
     return _compose(subjects, rng.choice(_PLACES[rng.choice(kinds or [OTHER])]), rng, size)
 
 # %% ../nbs/11_drawn.ipynb #7ceddb00
-EXAMPLES = ((('black_bear',), 1150), (('grizzly',), 243), (('teddys',), 4), # labels, and the seed of the drawing
+EXAMPLES = ((('black_bear',), 1627), (('grizzly',), 243), (('teddys',), 4), # labels, and the seed of the drawing
             (('black_bear', 'teddys'), 20), ((), 0))
 
 # %% ../nbs/11_drawn.ipynb #4ba68fe3

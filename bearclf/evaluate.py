@@ -177,14 +177,14 @@ def valid_scores(
 def file_answers(
     path:str|Path, # a model file
     pictures # paths, or an iterable of opened pictures
-)->tuple: # (pictures, labels) probabilities, 0 to 1; of each `evidence` and `whole`, as in `Prediction`, or None
+)->tuple: # (pictures, labels) probabilities, 0 to 1; of each `evidence` and `heard`, as in `Prediction`, or None
     "What the model file says of `pictures`. Raises `PictureError` for one that cannot be read."
     classifier, said = Classifier(path), []
     for r in classifier.predict_files(pictures, progress=False):
         if r.error: raise PictureError(r.error)
         said.append(r.prediction)
     probs = np.array([[*o.probs.values()] for o in said]).reshape(-1, len(classifier.labels))
-    return probs, [o.evidence for o in said], [o.whole for o in said]
+    return probs, [o.evidence for o in said], [o.heard for o in said]
 
 # %% ../nbs/20_evaluate.ipynb #522390dc
 def file_probs(

@@ -22,20 +22,21 @@ from PIL import Image, ImageDraw
 import bearclf
 from .pictures import (BearclfError, DECODE_SIDE, DataError, OTHER, PictureError, is_kind, iter_pictures,
                               open_picture, progress_bar, spoken, threaded)
-from .voices import Company, foremost, has_company, holds_several, sigmoid, threshold_logits, together
+from .voices import (SHARES, Company, Heard, box_at, centres_of, company_score, first_two, sigmoid,
+                            threshold_logits, told, unsure)
 
 # %% ../nbs/30_inference.ipynb #844a429b
 CARD_KEY = 'bearclf' # the card's place in an ONNX file's metadata
 
 # %% ../nbs/30_inference.ipynb #b1655004
-CARD_FORMAT = 1      # the card's format: a number that grows when an older bearclf could no longer read it rightly
+CARD_FORMAT = 2      # the card's format: a number that grows when an older bearclf could no longer read it rightly
 
 # %% ../nbs/30_inference.ipynb #6fb053e4
 class ModelError(BearclfError):
     "A model file that can't be used; the message is one sentence which names it, says why and what to do."
 
 # %% ../nbs/30_inference.ipynb #d6fccbee
-def _number(x): return isinstance(x, (int, float)) and not isinstance(x, bool) and math.isfinite(x)
+def _number(x): return isinstance(x, (int, float)) and not isinstance(x, bool) and abs(x) < 1e30
 
 # %% ../nbs/30_inference.ipynb #1d33580c
 def _list(x, n, ok): return isinstance(x, list) and len(x) == n and all(ok(o) for o in x)
@@ -71,9 +72,8 @@ def _check_card(d):
     names = d.get('names', {})
     if not (isinstance(names, dict) and names.keys() <= {*d['labels']} and all(_names([o]) for o in names.values())):
         return 'has "names" which should be a word for some of its labels'
-    if d.get('company', []) != [] and not _list(d['company'], 5, _number):
-        return 'has "company" which should be five numbers'
-    return _check_thresholds(d.get('thresholds'), d['labels']) if d['multi_label'] else None
+    if not d['multi_label']: return None
+    return _check_thresholds(d.get('thresholds'), d['labels']) or _check_company(d.get('company', {}), d['labels'])
 
 # %% ../nbs/30_inference.ipynb #aff6fd44
 def _check_thresholds(thresholds, labels):
@@ -85,6 +85,18 @@ def _check_thresholds(thresholds, labels):
         if k not in thresholds: return f'has no threshold for "{k}"'
         if not (_number(thresholds[k]) and 0 <= thresholds[k] <= 1):
             return f'has a threshold for "{k}" which is not between 0 and 1'
+
+# %% ../nbs/30_inference.ipynb #aff6fd45
+def _check_company(company, labels):
+    "What is wrong with `company`, in words; None if nothing is."
+    if not company: return None
+    if not (isinstance(company, dict) and {*company} == {*Company._fields}):
+        return f'has a "company" which should hold {", ".join(Company._fields)}'
+    if wrong := _check_thresholds(company['thresholds'], labels): return f'has a "company" which {wrong}'
+    if not (_list(company['weights'], 4, _number) and _list(company['closer'], 3, _number)
+            and _number(company['bias'])):
+        return 'has a "company" which should hold four "weights", a "bias" and three numbers for "closer"'
+    if {*labels} == {OTHER}: return 'has a "company", but no label beside "other"'
 
 # %% ../nbs/30_inference.ipynb #d582609e
 @dataclass(frozen=True)
@@ -99,7 +111,7 @@ class Card:
     size:tuple        # (height, width) in pixels, the middle of that, which the network sees
     name:str = ''     # the model's
     arch:str = ''     # name of the network
-    company:tuple = () # weights and bias of `Company`, where the parts of the head and its whole take turns
+    company:dict = field(default_factory=dict) # fields of `Company`, where the parts of a head and its whole take turns
     names:dict = field(default_factory=dict)  # label -> how people say it, where that isn't what `spoken` says
     data:dict = field(default_factory=dict)   # the photographs it was trained on: hash, number, labels
     threshold_sets:dict = field(default_factory=dict) # name -> other thresholds to choose from, each like `thresholds`
@@ -123,7 +135,7 @@ class Card:
         if wrong := _check_card(d):
             advice = '.' if 'update' in wrong else '; export the model anew.'
             raise ModelError(f'{name} has a card which {wrong}{advice}')
-        if not d['multi_label']: d['thresholds'] = {}
+        if not d['multi_label']: d |= dict(thresholds={}, company={})
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k,v in d.items() if k in cls.__dataclass_fields__})
 
     def name_of(self,
@@ -163,7 +175,7 @@ class Prediction:
     evidence:np.ndarray|None = field(default=None, compare=False) # (labels, rows, columns): logits by part, if mapped
     picture:object = field(default=None, compare=False) # as it was given, for `show`; not kept if it was an open file
     names:dict = field(default_factory=dict, compare=False) # label -> how people say it, where that isn't what `spoken` says
-    whole:np.ndarray|None = field(default=None, compare=False) # (labels,): log-odds; None once `train` is done
+    heard:Heard|None = field(default=None, compare=False) # of this picture, where the network has two voices
 
     @property
     def labels(self)->list: # names, most probable first
@@ -339,14 +351,17 @@ def _check_session(session, card, file):
         raise ModelError(f'{file} takes {got}, but by its card should take "image" tensor(float) '
                          f'[N, 3, {want[2]}, {want[3]}]; {anew}')
     if 'logits' not in outs: raise ModelError(f'{file} has no output "logits", only {", ".join(outs)}; {anew}')
-    try: got = session.run(['logits'], {'image': np.zeros(want, np.float32)})[0]
+    try: said = dict(zip(outs, session.run([*outs], {'image': np.zeros(want, np.float32)})))
     except Exception as e: raise ModelError(f'{file} fails in use ({_reason(e)}); {anew}') from None
-    if got.dtype != np.float32 or got.shape != (1, len(card.labels)):
+    got, each = said['logits'], (1, len(card.labels))
+    if got.dtype != np.float32 or got.shape != each:
         raise ModelError(f'{file} has a card with {len(card.labels)} labels, '
                          f'but for one picture the network gives {got.dtype} {list(got.shape)}; {anew}')
-    maps = outs.get('evidence')
-    if maps and not (maps.type == 'tensor(float)' and _fits(maps.shape[:2], (1, len(card.labels)))):
+    maps, whole = said.get('evidence', np.zeros((*each, 1, 1), np.float32)), said.get('whole', got)
+    if not (maps.dtype == np.float32 and maps.ndim == 4 and maps.shape[:2] == each and maps.size):
         raise ModelError(f'{file} has an output "evidence" which is no map for each label; {anew}')
+    if not (whole.dtype == np.float32 and whole.shape == each):
+        raise ModelError(f'{file} has an output "whole" which is no number for each label; {anew}')
 
 # %% ../nbs/30_inference.ipynb #b3d83807
 @dataclass(frozen=True)
@@ -388,19 +403,18 @@ class _Network:
                              'give an ONNX file that `bearclf train` has written.')
         self.card, self.file = Card.from_json(meta[CARD_KEY], name=str(file)), file
         _check_session(self.session, self.card, file)
-        there, wanted = {o.name: o.shape for o in self.session.get_outputs()}, (1, len(self.card.labels))
+        there = {o.name for o in self.session.get_outputs()}
         self.has_maps = 'evidence' in there and self.card.resize == self.card.size # of the whole picture
-        self.outputs = ['logits', *(k for k in ('parts', 'whole') if _fits(there.get(k, ()), wanted)),
-                        *['evidence']*self.has_maps]
+        self.outputs = ['logits', *['whole']*('whole' in there), *['evidence']*self.has_maps]
+        self.company = _company(self)
         self.turn = threading.BoundedSemaphore(_cores())
         mean, std = (np.float32(o).reshape(3, 1, 1) for o in (self.card.mean, self.card.std))
         self.scale, self.shift = 1/(255*std), mean/std
 
-    def array(self, im):
-        "What the network sees of an opened picture: float32 (parts, 3, height, width), normalised."
+    def array(self, ims):
+        "What the network sees of opened pictures: float32 (pictures, 3, height, width), normalised."
         (rh, rw), (h, w) = self.card.resize, self.card.size
         top, left = (rh-h)//2, (rw-w)//2
-        ims = parts_of(im, rh, rw)
         x = np.empty((len(ims), 3, h, w), np.float32)
         for im, part in zip(ims, x):
             im = im.resize((rw, rh), Image.BILINEAR).crop((left, top, left+w, top+h))
@@ -408,32 +422,63 @@ class _Network:
         x -= self.shift
         return x
 
-    def _of_pieces(self, parts, logits, of_all):
-        """The logits of a picture in pieces, of what is said of each: `together` by the parts where one has company,
-        or all of them have, a label's place being the piece that speaks for it most; else `foremost`."""
-        card, labels, parts, logits = self.card, self.card.labels, np.array(parts), np.array(logits)
-        at = threshold_logits(card.thresholds, labels)
-        above, places = (of_all(parts) - at)[None], np.c_[parts.argmax(0)/len(parts), np.zeros(len(labels))]
-        company = Company(card.thresholds, np.array(card.company[:4]), card.company[4])
-        several = holds_several(logits >= at, labels).any() or has_company(above, places[None], company, labels).item()
-        return (together(above, labels) if several else foremost((of_all(logits) - at)[None]))[0] + at
-
-    def look(self, im):
-        "Of an opened picture: the logits (labels,), and the maps and what is said of the `whole`, or None."
+    def ask(self, ims):
+        "What each output says of opened pictures."
         said = []
-        for part in self.array(im):
-            with self.turn: said.append([o[0] for o in self.session.run(self.outputs, {'image': part[None]})])
-        said, n = dict(zip(self.outputs, zip(*said))), len(said)
-        none = [label == OTHER for label in self.card.labels]
-        def of_all(pieces): return np.where(none, np.min(pieces, 0), np.max(pieces, 0)).astype(float)
-        logits = of_all(said['logits'])
-        if n > 1 and 'parts' in said and self.card.company:
-            logits = self._of_pieces(said['parts'], said['logits'], of_all)
-        whole = of_all(said['whole']) if 'whole' in said else None
-        if not np.isfinite(logits).all():
+        for x in self.array(ims):
+            with self.turn: said.append(self.session.run(self.outputs, {'image': x[None]}))
+        said = {name: np.concatenate(o) for name, o in zip(self.outputs, zip(*said))}
+        if not all(np.isfinite(o).all() for o in said.values()):
             raise ModelError(f'{self.file} gives values that are no numbers; train or export the model anew.')
-        maps = np.concatenate(said['evidence'], 2 if n > 1 and im.width > im.height else 1) if self.has_maps else None
-        return logits, maps, whole
+        return said
+
+    def of_all(self, pieces):
+        "Of logits (pieces, labels) the highest, and of `other` the lowest: (1, labels)."
+        none = [label == OTHER for label in self.card.labels]
+        return np.where(none, pieces.min(0), pieces.max(0))[None].astype(float)
+
+# %% ../nbs/30_inference.ipynb #f7035266
+def _in_order(thresholds, labels): return {label: thresholds[label] for label in labels}
+
+def _company(network):
+    "`Company` of the card, or None."
+    if not network.card.company: return None
+    if len(network.outputs) < 3:
+        raise ModelError(f'{network.file} has a card with "company", which needs outputs "whole" and "evidence" of '
+                         'the uncropped picture; export the model anew.')
+    company = Company(**network.card.company)
+    return company._replace(thresholds=_in_order(company.thresholds, network.card.labels))
+
+def _hear(network, im, said):
+    """`Heard` of a picture, from what is `said` of its pieces; with company in the card, with closer looks if it is in
+    one piece. In several it has company where one of them has, or all together: a label's place is then the piece
+    that speaks for it most."""
+    parts, whole = network.of_all(said['logits']), network.of_all(said['whole'])
+    n, labels, company = len(said['logits']), network.card.labels, network.company
+    heard = Heard(parts, whole, np.full(1, np.nan), np.full((1, 2, len(labels)), np.nan))
+    if not company: return heard
+    centres = centres_of(said['evidence'], np.ones(len(labels)))
+    heard.score[:] = company_score(said['logits'], centres, company).max()
+    if n > 1:
+        places = np.c_[said['logits'].argmax(0)/n, np.zeros(len(labels))]
+        heard.score[:] = max(heard.score, company_score(parts, places[None], company))
+        return heard
+    two = first_two(parts - threshold_logits(company.thresholds, labels), labels)[0]
+    for i in unsure(whole, heard.score)[0].nonzero()[0]:
+        box = box_at(centres[0, two[i]], SHARES[i], *im.size)
+        heard.closer[0, i] = network.ask([im.crop(box)])['whole'][0]
+    return heard
+
+# %% ../nbs/30_inference.ipynb #f7035267
+def _look(network, im):
+    "Of an opened picture: the logits (labels,), the maps, and `Heard`; the latter two or None."
+    said = network.ask(parts_of(im, *network.card.resize))
+    logits, labels = network.of_all(said['logits']), network.card.labels
+    heard = _hear(network, im, said) if 'whole' in said else None
+    if network.company: logits = told(heard, network.company, _in_order(network.card.thresholds, labels))
+    beside = len(said['logits']) > 1 and im.width > im.height
+    maps = np.concatenate(said['evidence'], 2 if beside else 1) if network.has_maps else None
+    return logits[0], maps, heard
 
 # %% ../nbs/30_inference.ipynb #54a5793f
 class Classifier:
@@ -462,19 +507,19 @@ class Classifier:
         picture # what `predict` takes
     )->np.ndarray: # float32 (parts, 3, height, width), normalised; one part, but for a picture much longer than wide
         "What the network sees of `picture`. `PictureError` if it can't be opened."
-        return self._network.array(open_picture(picture, at_least=DECODE_SIDE))
+        return self._network.array(parts_of(open_picture(picture, at_least=DECODE_SIDE), *self.card.resize))
 
     def predict(self,
         picture # path, bytes, binary file, PIL image, or array (height x width x channels; uint8, or floats 0 to 1)
     )->Prediction:
-        """Which labels `picture` has. Of pieces, the highest logit of each kind counts, and the lowest of `other`.
-        `PictureError` if it can't be opened."""
-        logits, maps, whole = self._network.look(open_picture(picture, at_least=DECODE_SIDE))
+        """Which labels `picture` has: what both voices say (`told`), or the one there is. Of pieces, the highest logit of
+        each kind counts, and the lowest of `other`. `PictureError` if it can't be opened."""
+        logits, maps, heard = _look(self._network, open_picture(picture, at_least=DECODE_SIDE))
         if self.card.multi_label: probs = sigmoid(logits)
         else: probs = (e := np.exp(logits - logits.max()))/e.sum()
         kept = None if hasattr(picture, 'read') else picture
         probs, card = dict(zip(self.labels, probs.tolist())), self.card
-        return Prediction(probs, dict(card.thresholds), maps, kept, card.names, whole)
+        return Prediction(probs, dict(card.thresholds), maps, kept, card.names, heard)
 
     def predict_files(self,
         files:Iterable, # paths (or other pictures), any number of them

@@ -18,12 +18,13 @@ import numpy as np, pandas as pd
 from .data import check_trainable, data_hash, read_labels
 from .evaluate import (answers, calibrated, choose_thresholds, evaluate, expected_calibration_error,
                               file_answers, pair_up, peaks_apart, platt, targets_of, temperature)
-from .export import drop_whole, export_onnx, rescale_logits, tell_whole, update_card
+from .export import drop_whole, export_onnx, rescale_logits, update_card
 from .features import fit, see
 from .multilabel import ARCH, TrainingError, hold_aside, twins_of
 from .pictures import KINDS, DataError, OTHER, OTHER_BEAR, check_writable, is_kind, spoken, whole_file
 from .tune import check_tunable, tune
-from .voices import SEVERAL, above_of, centres_of, company_of, has_company, holds_several, sigmoid, told
+from .voices import (SEVERAL, Heard, centres_of, company_of, has_company, holds_several, learn_closer, sigmoid,
+                            told, whole_of)
 
 # %% ../nbs/23_train.ipynb #caa50fb6
 def folds_of(
@@ -61,11 +62,11 @@ class Held(NamedTuple):
     pictures:list      # of `Labelled`
     probs:np.ndarray   # (pictures, labels)
     maps:list          # the evidence of each, (labels, rows, columns), or None
-    wholes:list        # log-odds of each as a whole, (labels,), or None
+    heard:list         # `Heard` of each, a single row, or None where the file that was asked has one voice
     pairs:list         # of `Pair`; none for a single-label network or a single kind
     pair_probs:np.ndarray # (pairs, labels)
     pair_maps:list        # the evidence of each, or None
-    pair_wholes:list      # log-odds of each as a whole, or None
+    pair_heard:list       # `Heard` of each, likewise
 
 # %% ../nbs/23_train.ipynb #365c7781
 def _asked(model, pictures, pairs):
@@ -134,10 +135,16 @@ def _all_of(helds):
     "The `Held` of all folds together."
     return Held(*(sum(o, []) if isinstance(o[0], list) else np.concatenate(o) for o in zip(*helds)))
 
-def _choose_single(held, y, labels):
-    "The changes to the file of a single-label model, and the card's new fields."
+def _temper(held, y, labels):
+    "The change to the file of a single-label model that calibrates it."
     scale = np.full(len(labels), _temperature(held.probs, y))
-    return [partial(rescale_logits, scale=scale, shift=np.zeros(len(labels)))], {}
+    return partial(rescale_logits, scale=scale, shift=np.zeros(len(labels)))
+
+# %% ../nbs/23_train.ipynb #1aa96429
+def _joined(heard, labels):
+    "`Heard` of pictures, of a list of those of each."
+    none = Heard(*(np.empty((0, *shape)) for shape in ((len(labels),), (len(labels),), (), (2, len(labels)))))
+    return Heard(*map(np.concatenate, zip(none, *heard)))
 
 # %% ../nbs/23_train.ipynb #be183a76
 def _right(said, truth, labels, thresholds):
@@ -165,40 +172,46 @@ def _sets(said, truth, labels):
     if (~truth[0][:, [label != OTHER for label in labels]].any(1)).sum() < ENOUGH: del sets['false bears at most 1 %']
     return sets, sets.get('false bears at most 1 %', sets['highest F1'])
 
-def _both_voices(held, parts, scale, thresholds, truth):
-    """What is `told` of pictures and pairs; `_sets`; the change to the file. `parts` is what the parts say, calibrated, with
-    `scale`, `thresholds` are theirs, of highest F1."""
-    labels, no_pairs = [*thresholds], truth[1][:0]
-    wholes = [sigmoid(np.reshape(o, (-1, len(labels)))) for o in (held.wholes, held.pair_wholes)]
-    whole_scale, shift = _scaling(wholes[0], truth[0])
-    wholes = [calibrated(p, whole_scale, shift) for p in wholes]
-    centres = [centres_of(maps, scale) for maps in (held.maps, held.pair_maps)]
-    share = max(SEVERAL, holds_several(truth[0], labels).mean())
-    company = company_of(*map(np.concatenate, (parts, centres, truth)), thresholds, share)
-    alone = ~has_company(above_of(parts[0], thresholds, labels), centres[0], company, labels)
-    sets, at = _sets((wholes[0][alone], no_pairs), (truth[0][alone], no_pairs), labels)
-    said = [told(*o, company, at) for o in zip(parts, wholes, centres)]
-    return said, (sets, at), partial(tell_whole, scale=whole_scale, shift=shift, company=company, thresholds=at)
-
 # %% ../nbs/23_train.ipynb #c0e4a7d2
-def _choose_multi(held, y, labels):
-    "As `_choose_single`, with thresholds."
-    truth = y, targets_of([p.labels for p in held.pairs], labels)
-    scale, shift = _scaling(held.probs, y)
+def _first_look(held, truth, labels):
+    """The changes to a multi-label file before it is asked again, which calibrate it and tell it what company looks
+    like; `_sets` of its parts; `Company`, or None where there is one voice."""
+    scale, shift = _scaling(held.probs, truth[0])
     parts = [calibrated(p, scale, shift) for p in (held.probs, held.pair_probs)]
-    changes = [partial(rescale_logits, scale=scale, shift=shift)]
     sets, at = _sets(parts, truth, labels)
-    if all(o is not None for o in (*held.wholes, *held.maps)):
-        said, others, change = _both_voices(held, parts, scale, sets['highest F1'], truth)
-        if _right(said, truth, labels, others[1]) > _right(parts, truth, labels, at):
-            (sets, at), changes = others, [*changes, change]
-    return [*changes, drop_whole], dict(thresholds=at, threshold_sets=sets)
+    changes = [partial(rescale_logits, scale=scale, shift=shift)]
+    if any(o is None for o in (*held.heard, *held.maps)): return [*changes, drop_whole], (sets, at), None
+    whole_scale, whole_shift = _scaling(sigmoid(_joined(held.heard, labels).whole), truth[0])
+    centres = [centres_of(maps, scale) for maps in (held.maps, held.pair_maps)]
+    company = company_of(*map(np.concatenate, (parts, centres, truth)), sets['highest F1'], _share(truth, labels))
+    changes += [partial(rescale_logits, scale=whole_scale, shift=whole_shift, outputs=['whole']),
+                partial(update_card, company=company._asdict())]
+    return changes, (sets, at), company
+
+def _share(truth, labels):
+    "Of photographs that hold several labels, as `company_of` takes it."
+    return max(SEVERAL, holds_several(truth[0], labels).mean())
+
+# %% ../nbs/23_train.ipynb #c0e4a7d5
+def _second_look(held, truth, labels, of_parts, company):
+    "The probabilities for pictures and for pairs, as the file is to give them; `_sets`; further changes to the file."
+    if not company: return (held.probs, held.pair_probs), of_parts, []
+    heard, no_pairs = [_joined(o, labels) for o in (held.heard, held.pair_heard)], truth[1][:0]
+    parts = [sigmoid(o.parts) for o in heard]
+    both, share = Heard(*map(np.concatenate, zip(*heard))), _share(truth, labels)
+    company = learn_closer(company, both, np.concatenate(truth), share)
+    alone = ~has_company(heard[0], company)
+    sets, at = _sets((sigmoid(whole_of(heard[0]))[alone], no_pairs), (truth[0][alone], no_pairs), labels)
+    said = [sigmoid(told(o, company, at)) for o in heard]
+    if _right(said, truth, labels, at) > _right(parts, truth, labels, of_parts[1]):
+        return said, (sets, at), [partial(update_card, company=company._asdict())]
+    return parts, of_parts, [partial(update_card, company={}), drop_whole]
 
 # %% ../nbs/23_train.ipynb #d9a1bbf3
-def _settled(held, file, changes):
+def _changed(held, file, changes):
     "What the model file of which `held` is, bytes, says of the same after the changes."
     with tempfile.TemporaryDirectory() as d:
-        (model := Path(d)/'settled.onnx').write_bytes(file)
+        (model := Path(d)/'changed.onnx').write_bytes(file)
         for change in changes: change(model)
         return _asked(model, held.pictures, held.pairs)
 
@@ -207,14 +220,19 @@ def _settle_model(path, helds, labels, single):
     the `Held` of each fold, and the file that it is of, bytes."""
     held = _all_of([o for o, _ in helds])
     if file_answers(path, [held.pictures[0].file])[2][0] is None: # Ctrl-C has cost the last head its whole
-        held = held._replace(wholes=[None]*len(held.wholes))
-    y = targets_of([p.labels for p in held.pictures], labels)
-    changes, card = (_choose_single if single else _choose_multi)(held, y, labels)
+        held = held._replace(heard=[None]*len(held.heard))
+    truth = [targets_of([p.labels for p in those], labels) for those in (held.pictures, held.pairs)]
+    if single: changes = [_temper(held, truth[0], labels)]
+    else: changes, of_parts, company = _first_look(held, truth, labels)
     print('Asking once more, for the scores', flush=True)
-    after = _all_of([_settled(o, file, changes) for o, file in helds])
-    scores = evaluate(after.probs, y, labels, single=True) if single else _scores(after, y, labels, card['thresholds'])
-    ece = {k: round(expected_calibration_error(o.probs, y), 4) for k, o in (('before', held), ('after', after))}
-    for change in changes: change(path)
+    after = _all_of([_changed(o, file, changes) for o, file in helds])
+    if single: scores, more, card = evaluate(after.probs, truth[0], labels, single=True), [], {}
+    else:
+        (probs, pair_probs), (sets, at), more = _second_look(after, truth, labels, of_parts, company)
+        after, card = after._replace(probs=probs, pair_probs=pair_probs), dict(thresholds=at, threshold_sets=sets)
+        scores = _scores(after, truth[0], labels, at)
+    ece = {k: round(expected_calibration_error(o.probs, truth[0]), 4) for k, o in (('before', held), ('after', after))}
+    for change in (*changes, *more): change(path)
     kept = {' '.join(k): v for k, v in scores.dropna().round(4).T.to_dict('list').items()}
     update_card(path, calibration_error=ece, scores=kept, **card)
     scores.attrs['held'] = after

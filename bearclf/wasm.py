@@ -216,19 +216,18 @@ def _slice(graph, numbers, node, after, shape):
     return dict(op='Sliced', shape=shape, slices=slices)
 
 # %% ../nbs/33_wasm.ipynb #c1c4ebf2
-_FLOATS = set('Add Sub Mul Div Min Less Where Relu Abs Log ReduceSum ReduceMean ReduceMax Softmax Conv Resize '
-              'Slice MatMul Reshape Unsqueeze'.split())
+_FLOATS = set('Add Sub Mul Div Relu Log ReduceSum ReduceMean Softmax Conv Resize Slice MatMul Reshape'.split())
 
 def _fits(graph, node):
     "Does `network.js` what the node does? Of what it is told beforehand it takes only what our models say."
     a, known = node.attributes, [graph.known(i) for i in node.inputs]
     def told(n): return len(known) > n and not any(k is None for k in known[1:])
     checks = dict(
-        Min=lambda: len(known) == 2, Softmax=lambda: 'axis' in a, MatMul=lambda: told(1) and known[1].ndim == 2,
+        Softmax=lambda: 'axis' in a, MatMul=lambda: told(1) and known[1].ndim == 2,
         Slice=lambda: told(3) and known[1].min() >= 0 and (len(known) < 5 or known[4].min() > 0),
         Conv=lambda: told(1) and known[1].shape[2:] == (1, 1) and a.get('group', 1) == 1
                      and {*a.get('strides', ())} <= {1} and not any(a.get('pads', ())), Reshape=lambda: told(1),
-        **dict.fromkeys(['ReduceSum', 'ReduceMean', 'ReduceMax', 'Unsqueeze'], lambda: told(1) and known[1].size > 0))
+        **dict.fromkeys(['ReduceSum', 'ReduceMean'], lambda: told(1) and known[1].size > 0))
     return node.op in _FLOATS and checks.get(node.op, lambda: True)()
 
 # %% ../nbs/33_wasm.ipynb #1e842992
@@ -313,7 +312,9 @@ def for_browsers(
 )->bytes|None: # what `network.js` reads; None if anything in the model is unknown to it
     "A model in eight bits as steps: the length of the head, the head as JSON, and the numbers that it refers to."
     numbers = _Numbers()
-    expected = [*classifier.predict(first_picture(*classifier.card.resize)).probs.values()]
+    first = dict(image=classifier.preprocess(first_picture(*classifier.card.resize)))
+    network = classifier._network
+    expected = {k: o.ravel().tolist() for k, o in zip(network.outputs, network.session.run(network.outputs, first))}
     try:
         graph = _Graph(classifier.file.read_bytes())
         steps = _steps(graph, numbers, classifier.card.size)

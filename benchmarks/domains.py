@@ -1,7 +1,7 @@
 """Where the model is right: photographs from the web, of the wild, of other bears, of dogs and of everything else, row by row.
 
     python benchmarks/domains.py --photos photos --corrections benchmarks/corrections.csv
-    python benchmarks/domains.py --photos photos --corrections benchmarks/corrections.csv --all --tuning 4
+    python benchmarks/domains.py --photos photos --corrections benchmarks/corrections.csv --all --tuning 8
 
 Every third photograph of each folder is set aside; on the others `bearclf train` works as it always does. Beside the model stands what one could
 take instead: the backbone with ImageNet's own thousand classes, its first choice. The corrections are applied to what trains, and not to

@@ -10,9 +10,9 @@ from PIL import Image
 
 from bearclf.data import images_path
 from bearclf.drawn import sample_images
-from bearclf.inference import Card, Classifier, MODEL, ModelError, Prediction, Result, _cores
+from bearclf.inference import CARD_FORMAT, Card, Classifier, MODEL, ModelError, Prediction, Result, _cores
 from bearclf.pictures import BearclfError, DECODE_SIDE, DataError, PictureError, open_picture, picture_files
-from tiny_model import CROP, LABELS, SIDE, card, logits, tiny_model
+from tiny_model import COMPANY, CROP, LABELS, SIDE, card, logits, tiny_model, two_voices
 
 CORNERS = dict(top_left=(0, 0), top_right=(1, 0), bottom_left=(0, 1), bottom_right=(1, 1))
 
@@ -447,7 +447,7 @@ def test_card_that_lacks_a_field(tmp_path, field): refused(tiny_model(tmp_path/'
 T = dict.fromkeys(LABELS, .5)
 
 @pytest.mark.parametrize('change,words', [
-    (dict(format=2), 'update bearclf'), (dict(format='1'), '"format"'), (dict(format=True), '"format"'),
+    (dict(format=CARD_FORMAT + 1), 'update bearclf'), (dict(format='1'), '"format"'), (dict(format=True), '"format"'),
     (dict(labels=LABELS[:5], thresholds=dict.fromkeys(LABELS[:5], .5)), '5 labels'),
     (dict(labels=[*LABELS, 'more'], thresholds={**T, 'more': .5}), '7 labels'),
     (dict(labels=['red']*6), '"labels"'), (dict(labels='abcdef'), '"labels"'), (dict(labels=[1, 2, 3, 4, 5, 6]), '"labels"'), (dict(labels=[]), '"labels"'),
@@ -471,7 +471,7 @@ def test_network_with_free_sides(tmp_path):
 
 def test_card_keeps_what_it_was_given(clf):
     assert clf.card == Card.from_json(json.dumps(card()))
-    assert json.loads(json.dumps(clf.card.to_dict())) == card() | {'check': {}, 'names': {}, 'company': [], 'stopped_early': False, 'threshold_sets': {}, 'calibration_error': {}}
+    assert json.loads(json.dumps(clf.card.to_dict())) == card() | {'format': CARD_FORMAT, 'check': {}, 'names': {}, 'company': {}, 'stopped_early': False, 'threshold_sets': {}, 'calibration_error': {}}
     assert clf.card.name == 'tiny' and clf.card.size == (CROP, CROP) and clf.labels == LABELS
     assert Card.from_json(json.dumps(card(later='field'))) == clf.card  # what a later bearclf adds does no harm
 
@@ -558,22 +558,45 @@ def test_a_long_picture_is_looked_at_in_parts(tmp_path):
     frame.paste(other, (0, 0))
     assert clf.predict(frame).labels == ['other']
 
-@pytest.mark.parametrize('bias, wanted', [(1., {'red', 'green'}), (-1., {'red'})])
+@pytest.mark.parametrize('bias, wanted', [(0., {'red', 'green'}), (-100., {'red'})])
 def test_of_pieces_both_voices_are_heard_together(tmp_path, bias, wanted):
     "The first two by the parts where these see company, else the foremost of the wholes."
-    import onnx
-    fields = card(thresholds=dict.fromkeys(LABELS, .5), resize=[CROP, CROP], company=[0., 0., 0., 0., bias])
-    model = onnx.load(file := tiny_model(tmp_path/'two.onnx', fields, maps=True))
-    model.graph.node.append(onnx.helper.make_node('Identity', ['logits'], ['parts']))
-    model.graph.output.append(onnx.helper.make_tensor_value_info('parts', onnx.TensorProto.FLOAT, ['n', len(LABELS)]))
-    onnx.save(model, file)
-    frame, clf = Image.new('RGB', (200, 80)), Classifier(file)
+    frame, clf = Image.new('RGB', (200, 80)), Classifier(two_voices(tmp_path/'two.onnx', company=COMPANY | dict(bias=bias)))
     for i, colour in enumerate(((255, 0, 0), (0, 200, 0))): frame.paste(picture(colour=colour, ground=colour, size=(100, 80)), (100*i, 0))
     assert set(clf.predict(frame).labels) == wanted
-    assert clf.predict(frame.crop((100, 0, 200, 80))).labels == ['green'] # of one piece the logits stand as they are
-    frame.paste((255, 255, 0), (0, 0, 100, 80)) # and what has company in its own piece keeps it
+    assert clf.predict(frame.crop((100, 0, 200, 80))).labels == ['green']
+    company = COMPANY | dict(weights=[0., 0., 0., 1.], bias=-4.) # by how far they lie apart: in two pieces of two, half of the side
+    apart = Classifier(two_voices(tmp_path/'apart.onnx', company=company))
+    assert set(apart.predict(frame).labels) == {'red', 'green'} and apart.predict(frame.crop((100, 0, 200, 80))).labels == ['green']
+    frame.paste((255, 240, 0), (0, 0, 100, 80)) # and what has company in its own piece keeps it
     frame.paste((0, 0, 0), (100, 0, 200, 80))
-    assert set(clf.predict(frame.crop((0, 0, 100, 80))).labels) == set(clf.predict(frame).labels) == {'red', 'green'}
+    assert clf.predict(frame.crop((0, 0, 100, 80))).labels == clf.predict(frame).labels == [*sorted(wanted, reverse=True)]
+
+def test_a_closer_look_is_taken_where_the_first_leaves_a_doubt(tmp_path, monkeypatch):
+    from bearclf.voices import SHARES
+    boxes, crop = [], Image.Image.crop
+    monkeypatch.setattr(Image.Image, 'crop', lambda im, box=None: (boxes.append((im.size, box)), crop(im, box))[1])
+    def looks(clf, im):
+        boxes.clear()
+        probs = clf.predict(im).probs
+        return probs, [box for size, box in boxes if size == (100, 80) and box != (0, 0, 100, 80)]
+    im = Image.new('RGB', (100, 80), (110, 110, 110))
+    im.paste((255, 60, 60), (0, 0, 30, 24)) # a little red
+    sure = Classifier(two_voices(tmp_path/'sure.onnx', company=COMPANY | dict(bias=-100.))) # alone, so that it only matters which one it is
+    probs, taken = looks(sure, Image.new('RGB', (100, 80), (255, 0, 0)))
+    assert probs['red'] > .9 and taken == []
+    probs, (box,) = looks(sure, im)
+    assert (box[2] - box[0], box[3] - box[1]) == (100*SHARES[0], 80*SHARES[0]) and max(box[:2]) < 10 # where it is red
+    first, closer = (sure._network.ask([o])['whole'][0] for o in (im, crop(im, box)))
+    assert first[0] < closer[0] - 1 # redder there
+    assert probs['red'] == pytest.approx(1/(1 + np.exp(-(first[0] + closer[0])/2)), abs=1e-6)
+    for worth, several in ((-9., False), (9., True)): # whether there are two is up to what is said of the place of the second
+        two = Classifier(two_voices(tmp_path/'two.onnx', company=COMPANY | dict(weights=[0., .1, 0., 0.], closer=[0., worth, 0.])))
+        half = Image.new('RGB', (100, 80), (255, 0, 0))
+        half.paste((0, 255, 0), (0, 44, 100, 80))
+        probs, taken = looks(two, half)
+        assert taken[-1][2:] == (taken[-1][0] + 100*SHARES[1], 80*SHARES[1] + taken[-1][1]) and taken[-1][1] > 30 # the green below
+        assert (sum(p >= .5 for p in probs.values()) == 2) == several
 
 def test_a_classifier_is_pickled_by_its_file(tmp_path):
     import pickle

@@ -1,11 +1,13 @@
 "Folds, and trainings that are stopped or hardly possible."
-import itertools, shutil
+import itertools, random, shutil
 
-import pytest, torch
+import numpy as np, pytest, torch
 from PIL import Image
+from tiny_model import LABELS, two_voices
 
 from bearclf import features, multilabel, train, tune
 from bearclf.data import Labelled, read_labels
+from bearclf.evaluate import file_answers, file_probs
 from bearclf.inference import Classifier
 from bearclf.drawn import sample_images
 from bearclf.multilabel import TrainingError
@@ -99,6 +101,31 @@ def test_a_set_of_long_pictures_only(small, drawn, tmp_path, single):
     train.train(tmp_path/'long', tmp_path/'long.onnx', epochs=1, single=single, arch=small)
     assert Classifier(tmp_path/'long.onnx').card.check['pictures'] > 0
 
+
+@pytest.mark.parametrize('whole, kept', [('Identity', True), ('Neg', False)])
+def test_a_file_answers_as_it_was_scored(whole, kept, tmp_path):
+    "With closer looks where in doubt; a second voice that is wrong is dropped."
+    rng, pictures = random.Random(0), []
+    def colour(strength, i): return tuple(110 + int(strength*(j == i)) - int(.4*strength*(j != i)) for j in range(3))
+    for n in range(150):
+        i, im = n % 2, Image.new('RGB', (100, 100), (110, 110, 110))
+        im.paste(colour(rng.uniform(20, 90), i), (0, 0, rng.randint(40, 60), 100))
+        both = n % 3 == 0
+        im.paste(colour(rng.uniform(20, 90) if both else rng.uniform(0, 40), 1 - i), (60, 0, 100, 100)) # a trace of the other one
+        im.save(f := tmp_path/f'{n}.png')
+        pictures.append(Labelled(f, tuple(LABELS[:2]) if both else (LABELS[i],)))
+    helds = []
+    for n in range(2):
+        file = two_voices(tmp_path/f'{n}.onnx', whole, {}, bias=-3. - n)
+        helds.append((train._held(file, pictures[n::2], False, 42), file.read_bytes()))
+    held = train._settle_model(file, helds, LABELS, False).attrs['held']
+    card, last = Classifier(file).card, len(pictures)//2 # `file` is that of the second fold
+    assert bool(card.company) == kept == (file_answers(file, [pictures[0].file])[2][0] is not None)
+    assert file_probs(file, [p.file for p in held.pictures[last:]]) == pytest.approx(held.probs[last:], abs=1e-4)
+    assert file_probs(file, (p.joined() for p in held.pairs[last//2:])) == pytest.approx(held.pair_probs[last//2:], abs=1e-4)
+    if kept:
+        looks = ~np.isnan(np.concatenate([o.closer for o in held.heard])[:, :, 0])
+        assert (looks.sum(0) > 5).all() and card.company['closer'] != [1, 0, 0]
 
 def test_few_pictures_get_no_bound_and_are_told(small, drawn, tmp_path, capsys):
     scores = train.train(drawn, tmp_path/'few.onnx', epochs=1, arch=small)

@@ -111,40 +111,112 @@ export function normalised(value, mean, std) {
   return f(f(value*scale) - shift)
 }
 
-// The answer for a picture. `run` asks the network about what is seen and gives {logits, parts, evidence}, each
-// {dims, data}: a value for each label; what the parts of its head say of a piece, or nothing; maps (labels x rows x
-// columns) or nothing. Of several boxes, the highest logit of each kind counts, and the lowest of `other`.
+// The answer for a picture. `run` asks the network about what is seen and gives {logits, whole, evidence}, each
+// {dims, data}: a value for each label by the parts of its head, and by its whole or nothing; maps (labels x rows x
+// columns) or nothing.
 export async function predict(picture, card, kernels, run) {
-  const said = []
-  for (const box of partsOf(picture, ...card.resize)) said.push(await run(seen(picture, box, card, kernels)))
-  const combined = label => label === OTHER ? Math.min : Math.max
-  const ofAll = name => card.labels.map((label, i) => combined(label)(...said.map(o => o[name].data[i])))
-  let logits = ofAll('logits')
-  if (said.length > 1 && said[0].parts && card.company?.length) logits = ofPieces(said, ofAll('parts'), logits, card)
-  if (!logits.every(Number.isFinite))
-    throw new Error('This model gives values that are no numbers; train or export it anew.')
+  const said = [], look = async box => {
+    const answer = await run(seen(picture, box, card, kernels))
+    if (![answer.logits, answer.whole, answer.evidence].every(o => o?.data.every(Number.isFinite) ?? true))
+      throw new Error('This model gives values that are no numbers; train or export it anew.')
+    return answer
+  }
+  for (const box of partsOf(picture, ...card.resize)) said.push(await look(box))
+  const both = card.company?.weights && await heard(said, picture, card, look)
+  const logits = both ? told(both, card) : ofAll(said, 'logits', card)
   const maps = joined(said.map(o => o.evidence), picture.width > picture.height, card.multi_label)
   return {probs: probabilities(logits, card), maps}
 }
 
-// As `_of_pieces` in Python, with the constants of `voices`: the first two by the parts where a piece has company, or all of
-// them have, else the foremost. `said` is of each piece, `parts` and `logits` are of all.
-const LOWEST = -20, FURTHER = 2, MARGIN = .01
+// Of several boxes the highest logit of each kind, and the lowest of `other`.
+function ofAll(said, output, {labels}) {
+  return labels.map((label, i) => (label === OTHER ? Math.min : Math.max)(...said.map(o => o[output].data[i])))
+}
 
-export function ofPieces(said, parts, logits, {labels, thresholds, company}) {
-  const at = labels.map(label => Math.min(1 - 1e-6, Math.max(1e-6, thresholds[label]))).map(t => Math.log(t/(1 - t)))
-  const kinds = labels.map((_, i) => i).filter(i => labels[i] !== OTHER)
-  const above = parts.map((x, i) => x - at[i]), whole = logits.map((x, i) => x - at[i]), most = Math.max(...whole)
-  const first = [...kinds].sort((i, j) => above[j] - above[i])
-  const place = i => { const x = said.map(o => o.parts.data[i]); return x.indexOf(Math.max(...x))/said.length }
-  const [one, two = one] = first.slice(0, 2).map(place)
-  const traits = [0, 1, 2].map(n => Math.max(LOWEST, above[first[n]] ?? LOWEST)).concat(10*Math.abs(one - two), 1)
-  const inOne = said.some(o => kinds.filter(i => o.logits.data[i] >= at[i]).length > 1)
-  const ofKind = (x, i) => first.indexOf(i) < 2 ? Math.max(x, 0) + MARGIN : x - FURTHER
-  const together = (x, i) => labels[i] === OTHER ? Math.min(x, -MARGIN) : ofKind(x, i)
-  const foremost = x => x < most ? x - Math.max(most, 0) : x
-  const several = inOne || traits.reduce((sum, x, i) => sum + x*company[i], 0) > 0
-  return (several ? above.map(together) : whole.map(foremost)).map((x, i) => x + at[i])
+// Who answers, the parts or the whole, and where a closer look is taken: as in `voices` and `_hear` in Python, with
+// their names.
+const LOWEST = -20, FURTHER = 2, MARGIN = .01, SURE = .8, DECIDED = 3, SHARES = [.6, .4]
+
+function thresholdLogits(thresholds, labels) {
+  return labels.map(label => Math.min(1 - 1e-6, Math.max(1e-6, thresholds[label]))).map(t => Math.log(t/(1 - t)))
+}
+
+// All labels but `other`, the highest first.
+function first(above, labels) {
+  return labels.map((_, i) => i).filter(i => labels[i] !== OTHER).sort((i, j) => above[j] - above[i])
+}
+
+// Row and column of each label, as shares of the sides.
+function centresOf({dims: [, n, h, w], data}) {
+  return Array.from({length: n}, (_, label) => {
+    const e = data.slice(label*h*w, (label + 1)*h*w), most = Math.max(...e)
+    let all = 0, row = 0, column = 0
+    e.forEach((x, i) => {
+      const attention = Math.exp(x - most)
+      all += attention
+      row += attention*(Math.floor(i/w) + .5)/h
+      column += attention*(i % w + .5)/w
+    })
+    return [row/all, column/all]
+  })
+}
+
+function companyScore(above, centres, {labels, company: {weights, bias}}) {
+  const those = first(above, labels), [one, two = one] = those.map(i => centres[i])
+  const far = 10*Math.max(Math.abs(one[0] - two[0]), Math.abs(one[1] - two[1]))
+  const traits = [0, 1, 2].map(n => Math.max(LOWEST, above[those[n]] ?? LOWEST)).concat(far)
+  return traits.reduce((sum, x, i) => sum + x*weights[i], bias)
+}
+
+function boxAt([row, column], side, {width, height}) {
+  const of = (at, size) => {
+    const length = Math.max(1, Math.floor(size*side + .5))
+    return [Math.min(Math.max(Math.floor(at*size - length/2 + .5 + 1e-9), 0), size - length), length]
+  }
+  const [top, h] = of(row, height), [left, w] = of(column, width)
+  return [left, top, left + w, top + h]
+}
+
+// {parts, whole, score, closer}: of `closer` the first is of the first label's place, the second of the second's.
+export async function heard(said, picture, card, look) {
+  const {labels, company} = card, at = thresholdLogits(company.thresholds, labels), n = said.length
+  const parts = ofAll(said, 'logits', card), whole = ofAll(said, 'whole', card)
+  const aboveOf = logits => Array.from(logits, (x, i) => x - at[i]), above = aboveOf(parts)
+  const centres = said.map(o => centresOf(o.evidence))
+  const score = Math.max(...said.map((o, i) => companyScore(aboveOf(o.logits.data), centres[i], card)))
+  if (n > 1) {
+    const highest = values => values.indexOf(Math.max(...values))
+    const places = labels.map((_, i) => [highest(said.map(o => o.logits.data[i]))/n, 0])
+    return {parts, whole, score: Math.max(score, companyScore(above, places, card)), closer: []}
+  }
+  const [one, two = one] = first(above, labels), closer = []
+  const unsure = [score < DECIDED && sigmoid(Math.max(...whole)) < SURE, score > -DECIDED]
+  for (const [i, label] of [one, two].entries())
+    if (unsure[i]) closer[i] = [...(await look(boxAt(centres[0][label], SHARES[i], picture))).whole.data]
+  return {parts, whole, score, closer}
+}
+
+export function told({parts, whole, score, closer}, {labels, thresholds, company}) {
+  const at = thresholdLogits(thresholds, labels), partsAt = thresholdLogits(company.thresholds, labels)
+  const above = parts.map((x, i) => x - partsAt[i]), [one, two = one] = first(above, labels)
+  const [byScore, worth, bias] = company.closer
+  const after = closer[1] && score < DECIDED ? byScore*score + worth*(closer[1][two] - closer[1][one]) + bias : score
+  const likely = whole.map((x, i) => (closer[0] ? (x + closer[0][i])/2 : x) - at[i])
+  return (after > 0 ? ofParts(above, one, two, closer[1], labels) : foremost(likely)).map((x, i) => x + at[i])
+}
+
+// The first label, and the second as a closer look has it.
+function ofParts(above, one, two, closer, labels) {
+  const both = above.map((x, i) => i === one ? Infinity : x + (closer?.[i] ?? 0))
+  const [, second = one] = first(both, labels)
+  const ofKind = (x, i) => i === one || i === second ? Math.max(x, 0) + MARGIN
+    : (i === two ? Math.min(x, -MARGIN) : x) - FURTHER
+  return above.map((x, i) => labels[i] === OTHER ? Math.min(x, -MARGIN) : ofKind(x, i))
+}
+
+function foremost(above) {
+  const most = Math.max(...above)
+  return above.map(x => x < most ? x - Math.max(most, 0) : x)
 }
 
 export function probabilities(logits, card) { return card.multi_label ? logits.map(sigmoid) : softmax(logits) }
