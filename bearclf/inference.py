@@ -344,14 +344,14 @@ def _fits(shape, wanted):
 # %% ../nbs/30_inference.ipynb #cb1eccd4
 def _check_session(session, card, file):
     "`ModelError` if the network in `session` isn't the one that `card` describes."
-    ins, outs = session.get_inputs(), {o.name: o for o in session.get_outputs()}
+    ins, outs = session.get_inputs(), [o.name for o in session.get_outputs()]
     want, anew = (1, 3, *card.size), 'export the model anew.'
     if not (len(ins) == 1 and ins[0].name == 'image' and ins[0].type == 'tensor(float)' and _fits(ins[0].shape, want)):
         got = ', '.join(f'"{o.name}" {o.type} {o.shape}' for o in ins)
         raise ModelError(f'{file} takes {got}, but by its card should take "image" tensor(float) '
                          f'[N, 3, {want[2]}, {want[3]}]; {anew}')
     if 'logits' not in outs: raise ModelError(f'{file} has no output "logits", only {", ".join(outs)}; {anew}')
-    try: said = dict(zip(outs, session.run([*outs], {'image': np.zeros(want, np.float32)})))
+    try: said = dict(zip(outs, session.run(outs, {'image': np.zeros(want, np.float32)})))
     except Exception as e: raise ModelError(f'{file} fails in use ({_reason(e)}); {anew}') from None
     got, each = said['logits'], (1, len(card.labels))
     if got.dtype != np.float32 or got.shape != each:
@@ -463,7 +463,7 @@ def _hear(network, im, said):
         places = np.c_[said['logits'].argmax(0)/n, np.zeros(len(labels))]
         heard.score[:] = max(heard.score, company_score(parts, places[None], company))
         return heard
-    two = first_two(parts - threshold_logits(company.thresholds, labels), labels)[0]
+    two = first_two(parts - threshold_logits(company.thresholds), labels)[0]
     for i in unsure(whole, heard.score)[0].nonzero()[0]:
         box = box_at(centres[0, two[i]], SHARES[i], *im.size)
         heard.closer[0, i] = network.ask([im.crop(box)])['whole'][0]

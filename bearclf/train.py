@@ -142,7 +142,7 @@ def _temper(held, y, labels):
 
 # %% ../nbs/23_train.ipynb #1aa96429
 def _joined(heard, labels):
-    "`Heard` of pictures, of a list of those of each."
+    "One `Heard` of a list of them."
     none = Heard(*(np.empty((0, *shape)) for shape in ((len(labels),), (len(labels),), (), (2, len(labels)))))
     return Heard(*map(np.concatenate, zip(none, *heard)))
 
@@ -198,8 +198,7 @@ def _second_look(held, truth, labels, of_parts, company):
     if not company: return (held.probs, held.pair_probs), of_parts, []
     heard, no_pairs = [_joined(o, labels) for o in (held.heard, held.pair_heard)], truth[1][:0]
     parts = [sigmoid(o.parts) for o in heard]
-    both, share = Heard(*map(np.concatenate, zip(*heard))), _share(truth, labels)
-    company = learn_closer(company, both, np.concatenate(truth), share)
+    company = learn_closer(company, _joined(heard, labels), np.concatenate(truth), _share(truth, labels))
     alone = ~has_company(heard[0], company)
     sets, at = _sets((sigmoid(whole_of(heard[0]))[alone], no_pairs), (truth[0][alone], no_pairs), labels)
     said = [sigmoid(told(o, company, at)) for o in heard]

@@ -55,11 +55,10 @@ def sigmoid(
     return np.exp(-np.logaddexp(0, -np.asarray(x)))
 
 def threshold_logits(
-    thresholds:dict, # name to threshold, 0 to 1
-    labels:list # names
+    thresholds:dict # name to threshold, 0 to 1
 )->np.ndarray: # (labels,)
     "The thresholds in log-odds, such as float32 can tell apart."
-    return logit(np.clip([thresholds[label] for label in labels], 1e-6, 1 - 1e-6))
+    return logit(np.clip([*thresholds.values()], 1e-6, 1 - 1e-6))
 
 # %% ../nbs/20_voices.ipynb #20a00010
 def _first(above, labels):
@@ -109,7 +108,7 @@ def company_of(
     "Learned from these. Where all or none of them hold several labels, all or none will surely have company."
     several = holds_several(targets, labels := [*thresholds])
     if several.all() or not several.any(): return Company(thresholds, [0.]*4, -LOWEST if several.any() else LOWEST)
-    x = traits(logit(parts) - threshold_logits(thresholds, labels), centres, labels)
+    x = traits(logit(parts) - threshold_logits(thresholds), centres, labels)
     return Company(thresholds, *_learned(x, several, share))
 
 # %% ../nbs/20_voices.ipynb #8d3a2b14
@@ -119,8 +118,7 @@ def company_score(
     company:Company
 )->np.ndarray: # (pictures,), log-odds
     "Over 0 where the picture holds several labels beside `other`, by what the parts say at a first look."
-    labels = [*company.thresholds]
-    x = traits(logits - threshold_logits(company.thresholds, labels), centres, labels)
+    x = traits(logits - threshold_logits(company.thresholds), centres, [*company.thresholds])
     return x @ company.weights + company.bias
 
 # %% ../nbs/20_voices.ipynb #8d3a2c02
@@ -168,8 +166,8 @@ def box_at(
 # %% ../nbs/20_voices.ipynb #8d3a2c06
 def _above(heard, company):
     "What the parts say in log-odds above their thresholds, and the columns of the first label and the second, by that."
-    above = heard.parts - threshold_logits(company.thresholds, labels := [*company.thresholds])
-    return above, *first_two(above, labels).T
+    above = heard.parts - threshold_logits(company.thresholds)
+    return above, *first_two(above, [*company.thresholds]).T
 
 def _more(heard, company):
     """How much more the whole says at the second label's place that it is the second label than that it is the first.
@@ -251,7 +249,5 @@ def told(
     thresholds:dict # name to threshold of the answers, 0 to 1
 )->np.ndarray: # (pictures, labels), log-odds
     "What both voices say: of pictures that have company the parts, `together`, else the whole, `foremost`."
-    labels = [*thresholds]
-    at = threshold_logits(thresholds, labels)
-    several = has_company(heard, company)[:, None]
+    at, several = threshold_logits(thresholds), has_company(heard, company)[:, None]
     return at + np.where(several, _of_parts(heard, company), foremost(whole_of(heard) - at))

@@ -173,35 +173,32 @@ def test_the_page_answers_as_python_does(url, visit):
     assert len(far) <= 1 and not any(d > .1 for d in far.values()), far # JPEGs, by a bit here and there
     assert all(name.endswith('.jpg') for name in far), far
     for name, content in files.items(): # of the same pixels it says the same
-        same(rows[name], classifier.predict(decoded(page, content)), 1e-3)
+        same(rows[name], classifier.predict(decoded(page, classifier.card, content)), 1e-3)
 
-DECODED = """async ([content, side]) => {
-    const {open} = await import('./pictures.js'), {draft, reduced} = await import('./infer.js'), {Kernels} = await import('./kernels.js')
-    const kernels = await Kernels.load(await (await fetch('kernels-plain.wasm')).arrayBuffer(), 1)
-    const {kind, bitmap} = await open(new File([Uint8Array.from(atob(content), c => c.charCodeAt(0))], ''), {maxBytes: 1e9, maxPixels: 1e9})
-    const {width, height, at} = reduced(bitmap, kind === 'jpeg' ? draft(bitmap.width, bitmap.height, side) : 1, kernels), bytes = kernels.view(Uint8Array, at, 4*width*height)
-    return [width, height, Array.from({length: Math.ceil(bytes.length/32768)}, (_, i) => btoa(String.fromCharCode(...bytes.subarray(i*32768, (i + 1)*32768))))]
-}"""
-
-def decoded(page, content):
-    "The pixels that the page has of a picture, made smaller as it does that."
-    width, height, pixels = page.evaluate(DECODED, [base64.b64encode(content).decode(), DECODE_SIDE])
-    return np.frombuffer(b''.join(map(base64.b64decode, pixels)), 'u1').reshape(height, width, 4)[..., :3]
-
-SEEN = """async ([content, card, side]) => {
+OPENED = """async ([content, card, side]) => {
     const {open} = await import('./pictures.js'), {draft, partsOf, reduced, seen} = await import('./infer.js'), {Kernels} = await import('./kernels.js')
     const kernels = await Kernels.load(await (await fetch('kernels-plain.wasm')).arrayBuffer(), 1)
     const file = new File([Uint8Array.from(atob(content), c => c.charCodeAt(0))], '')
     const {kind, bitmap} = await open(file, {maxBytes: 1e9, maxPixels: 1e9})
-    const picture = reduced(bitmap, kind === 'jpeg' ? draft(bitmap.width, bitmap.height, side) : 1, kernels)
-    const parts = partsOf(picture, ...card.resize).map(box => seen(picture, box, card, kernels))
-    return parts.map(bytes => Array.from({length: Math.ceil(bytes.length/32768)}, (_, i) => btoa(String.fromCharCode(...bytes.subarray(i*32768, (i + 1)*32768)))))
+    const picture = reduced(bitmap, kind === 'jpeg' ? draft(bitmap.width, bitmap.height, side) : 1, kernels), {width, height, at} = picture
+    const base64 = bytes => Array.from({length: Math.ceil(bytes.length/32768)}, (_, i) => btoa(String.fromCharCode(...bytes.subarray(i*32768, (i + 1)*32768))))
+    return %s
 }"""
+
+def opened(page, card, content, wanted):
+    "What `wanted` is of the picture that the page has opened."
+    return page.evaluate(OPENED % wanted, [base64.b64encode(content).decode(), card.to_dict(), DECODE_SIDE])
+
+def pixels_of(content, height, width): return np.frombuffer(b''.join(map(base64.b64decode, content)), 'u1').reshape(height, width, 4)[..., :3]
+
+def decoded(page, card, content):
+    "The pixels that the page has of a picture, made smaller as it does that."
+    return pixels_of(*opened(page, card, content, '[base64(kernels.view(Uint8Array, at, 4*width*height)), height, width]'))
 
 def seen(page, card, content):
     "What the page gives to the network for a picture, normalised as `Classifier.preprocess` does it."
-    parts = page.evaluate(SEEN, [base64.b64encode(content).decode(), card.to_dict(), DECODE_SIDE])
-    pixels = np.array([np.frombuffer(b''.join(map(base64.b64decode, p)), 'u1').reshape(*card.size, 4)[..., :3] for p in parts])
+    parts = opened(page, card, content, 'partsOf(picture, ...card.resize).map(box => base64(seen(picture, box, card, kernels)))')
+    pixels = np.array([pixels_of(p, *card.size) for p in parts])
     return ((pixels/255 - card.mean)/card.std).transpose(0, 3, 1, 2)
 
 def test_what_the_network_sees_is_exactly_what_python_prepares(url, visit):
