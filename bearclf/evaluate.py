@@ -179,12 +179,13 @@ def file_answers(
     pictures # paths, or an iterable of opened pictures
 )->tuple: # (pictures, labels) probabilities, 0 to 1; of each `evidence` and `heard`, as in `Prediction`, or None
     "What the model file says of `pictures`. Raises `PictureError` for one that cannot be read."
-    classifier, said = Classifier(path), []
+    classifier, probs, maps, heard = Classifier(path), [], [], []
     for r in classifier.predict_files(pictures, progress=False):
         if r.error: raise PictureError(r.error)
-        said.append(r.prediction)
-    probs = np.array([[*o.probs.values()] for o in said]).reshape(-1, len(classifier.labels))
-    return probs, [o.evidence for o in said], [o.heard for o in said]
+        probs.append([*r.prediction.probs.values()]) # but not the picture: pairs would fill the memory
+        maps.append(r.prediction.evidence)
+        heard.append(r.prediction.heard)
+    return np.array(probs).reshape(-1, len(classifier.labels)), maps, heard
 
 # %% ../nbs/20_evaluate.ipynb #522390dc
 def file_probs(

@@ -23,7 +23,7 @@ from .features import fit, see
 from .multilabel import ARCH, TrainingError, hold_aside, twins_of
 from .pictures import KINDS, DataError, OTHER, OTHER_BEAR, check_writable, is_kind, spoken, whole_file
 from .tune import check_tunable, tune
-from .voices import (SEVERAL, Heard, centres_of, company_of, has_company, holds_several, learn_closer, sigmoid,
+from .voices import (SEVERAL, Heard, centres_of, company_of, holds_several, learn_closer, score_after, sigmoid,
                             told, whole_of)
 
 # %% ../nbs/23_train.ipynb #caa50fb6
@@ -199,7 +199,7 @@ def _second_look(held, truth, labels, of_parts, company):
     heard, no_pairs = [_joined(o, labels) for o in (held.heard, held.pair_heard)], truth[1][:0]
     parts = [sigmoid(o.parts) for o in heard]
     company = learn_closer(company, _joined(heard, labels), np.concatenate(truth), _share(truth, labels))
-    alone = ~has_company(heard[0], company)
+    alone = score_after(heard[0], company) <= 0
     sets, at = _sets((sigmoid(whole_of(heard[0]))[alone], no_pairs), (truth[0][alone], no_pairs), labels)
     said = [sigmoid(told(o, company, at)) for o in heard]
     if _right(said, truth, labels, at) > _right(parts, truth, labels, of_parts[1]):

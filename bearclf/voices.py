@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LOWEST', 'SEVERAL', 'SURE', 'DECIDED', 'SHARES', 'ENOUGH_LOOKS', 'FURTHER', 'MARGIN', 'centres_of', 'Company',
            'logit', 'sigmoid', 'threshold_logits', 'holds_several', 'traits', 'company_of', 'company_score', 'Heard',
-           'first_two', 'unsure', 'box_at', 'has_company', 'learn_closer', 'whole_of', 'foremost', 'together', 'told']
+           'first_two', 'unsure', 'box_at', 'score_after', 'learn_closer', 'whole_of', 'foremost', 'together', 'told']
 
 # %% ../nbs/20_voices.ipynb #20a00004
 import math
@@ -176,14 +176,15 @@ def _more(heard, company):
     more = heard.closer[i, 1, two] - heard.closer[i, 1, one]
     return np.where(heard.score < DECIDED, more, np.nan)
 
-def has_company(
+def score_after(
     heard:Heard,
     company:Company
-)->np.ndarray: # (pictures,) of bool
-    "Do these pictures hold several labels beside `other`, by the score, or where a closer look decides by both?"
+)->np.ndarray: # (pictures,), log-odds
+    """Over 0 where the picture holds several labels beside `other`: the score of the first look, or where a closer one
+    decides, of both."""
     more = _more(heard, company)
-    after = np.c_[heard.score, np.nan_to_num(more), np.ones(len(more))] @ company.closer
-    return np.where(np.isnan(more), heard.score, after) > 0
+    both = np.c_[heard.score, np.nan_to_num(more), np.ones(len(more))] @ company.closer
+    return np.where(np.isnan(more), heard.score, both)
 
 # %% ../nbs/20_voices.ipynb #8d3a2c07
 def learn_closer(
@@ -209,7 +210,7 @@ def whole_of(
 
 # %% ../nbs/20_voices.ipynb #8d3a2f65
 FURTHER = 2.  # log-odds above its threshold, from which on one more label is named
-MARGIN = .01  # log-odds by which a label that is named reaches its threshold, at least
+MARGIN = .01  # log-odds by which a label that is named reaches its threshold, at least, and another one misses it
 
 # %% ../nbs/20_voices.ipynb #8d3a2b05
 def foremost(
@@ -223,16 +224,19 @@ def foremost(
 def together(
     above:np.ndarray, # (pictures, labels), what the parts say, in log-odds above their thresholds
     two:np.ndarray, # (pictures, 2), columns of the labels to name
+    score:np.ndarray, # (pictures,), log-odds that there are two
     labels:list # names, in the order of the columns
 )->np.ndarray: # likewise
-    "Shifted so that these two reach their thresholds, others from `FURTHER` above theirs on, and `other` never."
+    """Shifted so that these two are above their thresholds by `score`, from `MARGIN` to `DECIDED`, at least; others only
+    from `FURTHER` above theirs on, and `other` never."""
     other = np.array([label == OTHER for label in labels])
     named = np.zeros(above.shape, bool)
     np.put_along_axis(named, two, True, 1)
-    return np.where(other, np.minimum(above, -MARGIN), np.where(named, above.clip(0) + MARGIN, above - FURTHER))
+    lifted = np.maximum(above, score.clip(MARGIN, DECIDED)[:, None])
+    return np.where(other, np.minimum(above, -MARGIN), np.where(named, lifted, above - FURTHER))
 
 # %% ../nbs/20_voices.ipynb #8d3a2c11
-def _of_parts(heard, company):
+def _of_parts(heard, company, score):
     """`together` for pictures with company: the first label by the parts, the second by the parts and a closer look at
     its place, if one was taken. What the parts alone took it for is not named then."""
     i, (above, one, two) = np.arange(len(heard.parts)), _above(heard, company)
@@ -240,7 +244,7 @@ def _of_parts(heard, company):
     both[i, one] = np.inf
     second = first_two(both, labels := [*company.thresholds])[:, 1]
     above[i, two] = np.where(second == two, above[i, two], np.minimum(above[i, two], -MARGIN))
-    return together(above, np.c_[one, second], labels)
+    return together(above, np.c_[one, second], score, labels)
 
 # %% ../nbs/20_voices.ipynb #8d3a2b35
 def told(
@@ -249,5 +253,5 @@ def told(
     thresholds:dict # name to threshold of the answers, 0 to 1
 )->np.ndarray: # (pictures, labels), log-odds
     "What both voices say: of pictures that have company the parts, `together`, else the whole, `foremost`."
-    at, several = threshold_logits(thresholds), has_company(heard, company)[:, None]
-    return at + np.where(several, _of_parts(heard, company), foremost(whole_of(heard) - at))
+    at, score = threshold_logits(thresholds), score_after(heard, company)
+    return at + np.where(score[:, None] > 0, _of_parts(heard, company, score), foremost(whole_of(heard) - at))

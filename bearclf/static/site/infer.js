@@ -200,16 +200,19 @@ export function told({parts, whole, score, closer}, {labels, thresholds, company
   const at = thresholdLogits(thresholds, labels), partsAt = thresholdLogits(company.thresholds, labels)
   const above = parts.map((x, i) => x - partsAt[i]), [one, two = one] = first(above, labels)
   const [byScore, worth, bias] = company.closer
-  const after = closer[1] && score < DECIDED ? byScore*score + worth*(closer[1][two] - closer[1][one]) + bias : score
+  const decides = closer[1] && score < DECIDED
+  const scoreAfter = decides ? byScore*score + worth*(closer[1][two] - closer[1][one]) + bias : score
   const likely = whole.map((x, i) => (closer[0] ? (x + closer[0][i])/2 : x) - at[i])
-  return (after > 0 ? ofParts(above, one, two, closer[1], labels) : foremost(likely)).map((x, i) => x + at[i])
+  const all = scoreAfter > 0 ? ofParts(above, one, two, closer[1], scoreAfter, labels) : foremost(likely)
+  return all.map((x, i) => x + at[i])
 }
 
 // The first label, and the second as a closer look has it.
-function ofParts(above, one, two, closer, labels) {
+function ofParts(above, one, two, closer, score, labels) {
+  const lift = Math.min(Math.max(score, MARGIN), DECIDED)
   const both = above.map((x, i) => i === one ? Infinity : x + (closer?.[i] ?? 0))
   const [, second = one] = first(both, labels)
-  const ofKind = (x, i) => i === one || i === second ? Math.max(x, 0) + MARGIN
+  const ofKind = (x, i) => i === one || i === second ? Math.max(x, lift)
     : (i === two ? Math.min(x, -MARGIN) : x) - FURTHER
   return above.map((x, i) => labels[i] === OTHER ? Math.min(x, -MARGIN) : ofKind(x, i))
 }
