@@ -18,7 +18,8 @@ from . import __version__
 from .batch import Inputs, is_address, kinds_in, model_id, rows_of
 from .data import check_trainable, read_labels
 from .drawn import sample_images
-from .pictures import BearclfError, DataError, check_writable, machine_trouble, progress_bar, shown
+from .pictures import (BearclfError, DataError, check_writable, machine_trouble, progress_bar, raise_for_machine,
+                              reason_of, shown)
 from .tables import open_table, text_form
 
 # %% ../nbs/34_cli.ipynb #860f286a
@@ -71,10 +72,10 @@ def _name(file):
     "A file's name, fit for one line. Bytes that are no UTF-8 stay as they are."
     return file if all(c.isprintable() or '\udc80' <= c <= '\udcff' for c in file) else ascii(file)
 
-def _line(row):
-    "What is said of a picture: its path, a tab, the labels found."
+def _line(row, name_of):
+    "What is said of a picture: its path, a tab, the labels found, as people call them."
     kinds = kinds_in(row)
-    probs = ', '.join(f'{label} {row["probs"][label]:.2f}' for label in kinds or row['labels'])
+    probs = ', '.join(f'{name_of(label)} {row["probs"][label]:.2f}' for label in kinds or row['labels'])
     found = probs if kinds else f'none ({probs})' if probs else 'none'
     return f'{_name(row["file"])}\t{found}'
 
@@ -83,11 +84,11 @@ _ORDERS = re.compile(r'[\x00-\x08\x0b-\x1f\x7f-\x9f]') # what a terminal obeys i
 
 class _Teller:
     "What the shell is told: answers on standard output, the rest on standard error."
-    def __init__(self, args, inputs, labels):
-        self.args, self.inputs = args, inputs
+    def __init__(self, args, inputs, card):
+        self.args, self.inputs, self.name_of = args, inputs, card.name_of
         self.in_rows = bool(args.csv or args.jsonl or args.parquet)
         kind = 'csv' if args.csv == '-' else 'jsonl' if args.jsonl == '-' else None
-        head, self.text = text_form(kind, labels) if kind else ('', None if self.in_rows else _line)
+        head, self.text = text_form(kind, card.labels) if kind else ('', None)
         self.bar = progress_bar(progress=not args.quiet, unit=' pictures')
         self.counts, self.n, self.complaints = Counter(), 0, 0
         if head: self.say(head.rstrip())
@@ -110,9 +111,10 @@ class _Teller:
     def row(self, row):
         self.n += 1
         self.bar.update()
-        self.counts.update(kinds_in(row) or ['not readable' if row['error'] else 'nothing found'])
+        self.counts.update([*map(self.name_of, kinds_in(row))] or ['not readable' if row['error'] else 'nothing found'])
         if row['error']: self.complain(row['error'])
-        if self.text and not (row['error'] and self.text is _line): self.say(self.text(row).rstrip('\r\n'))
+        if self.text: self.say(self.text(row).rstrip('\r\n'))
+        elif not (row['error'] or self.in_rows): self.say(_line(row, self.name_of))
 
 # %% ../nbs/34_cli.ipynb #409b8cab
 def _many(n, noun): return f'{n:,} {noun}{"s"*(n != 1)}'
@@ -216,7 +218,7 @@ def predict(args):
     report = _report(args, classifier, inputs)
     actions = [*_actions(args, classifier.card, report, inputs.paths)]
     with _terminable(), _table(args, classifier, inputs) as table:
-        teller = _Teller(args, inputs, classifier.labels)
+        teller = _Teller(args, inputs, classifier.card)
         try: _look(engine, classifier, files, table, teller, actions)
         except KeyboardInterrupt as e:
             if not table: raise
@@ -229,8 +231,8 @@ def predict(args):
 
 # %% ../nbs/34_cli.ipynb #e692434a
 _PREDICT_NOTES = '''
-One line a picture: its path, a tab, the labels found with their probabilities. A table has
-file, labels, the probability of each label, error; length and time of the file, and the
+One line a picture: its path, a tab, what was found, in words, with probabilities. A table
+has file, labels, the probability of each label, error; length and time of the file, and the
 model. In a file it is safe row by row: the same command goes on where it was stopped, and
 looks again only at pictures that have changed or could not be read.
 Exit code 1 if a picture could not be read, or what was asked for beside it not be written.'''
@@ -286,7 +288,8 @@ def _trainer():
     except ModuleNotFoundError as e:
         raise BearclfError(f'Training needs the package {e.name}, which is not installed; '
                            "install it with: pip install 'bearclf[train]'") from None
-    except (ImportError, OSError, RuntimeError) as e: # such as torch and torchvision of different builds
+    except (ImportError, OSError, RuntimeError, MemoryError) as e: # such as torch and torchvision of different builds
+        raise_for_machine(e, 'Loading the packages for training', memory=None)
         raise BearclfError(f"The packages for training do not fit together ({' '.join(str(e).split())[:200]}); "
                            "install them anew, in a new environment, with: pip install 'bearclf[train]'") from None
 
@@ -329,7 +332,7 @@ def _train_args(commands):
                    help='cross-validate K times, then train on all pictures: slower, and a better model')
     p.add_argument('--tuning', type=int, default=0, metavar='N',
                    help='then train the later layers of the backbone too, N times over the pictures: some 14 a second'
-                        ' on two cores, hundreds on a GPU; 4 made the model that ships')
+                        ' on two cores, hundreds on a GPU; 8 made the model that ships')
     p.add_argument('--corrections', metavar='TABLE',
                    help='CSV (sha256,labels) of other labels for some pictures, by the hash of their files')
     p.add_argument('--out', default='model.onnx', metavar='MODEL',
@@ -609,9 +612,11 @@ def _exit_code(args):
         print(f'bearclf: {str(e) or "stopped"}.', file=sys.stderr)
         return 143 if isinstance(e, _Terminated) else 130
     except BrokenPipeError: return 141 # the reader of our output, such as `head`, has seen enough
-    except OSError as e:
-        what = shown(e.filename) if e.filename else 'The output'
-        print(f'bearclf: {what} can not be read or written ({e.strerror or e}).', file=sys.stderr)
+    except Exception as e:
+        if isinstance(e, OSError): sentence = f'{shown(e.filename or "The output")} can not be read or written ({reason_of(e)})'
+        elif why := machine_trouble(e, memory=None): sentence = f'{why}; free some and give the same command again'
+        else: raise
+        print(f'bearclf: {sentence}.', file=sys.stderr)
         return 2
 
 # %% ../nbs/34_cli.ipynb #6775bd49

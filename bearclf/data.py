@@ -17,7 +17,7 @@ from statistics import median
 from typing import NamedTuple
 
 from .drawn import draw, drawn_root
-from .labels import as_label, read_corrections, read_labels_csv, refuse_twins, unfit_label
+from .labels import as_label, label_name, read_corrections, read_labels_csv, refuse_twins, unfit_label
 from .pictures import (DECODE_SIDE, DataError, LABELS_CSV, OTHER, PictureError, folder_entries, iter_pictures,
                               open_picture, picture_files,
                               picture_size, sha256, shown, threaded)
@@ -55,12 +55,14 @@ def read_labels(
     "Every picture below `path` with its labels. `DataError` if there is none, or one with no label or a contradiction."
     path = Path(path)
     files, listed = picture_files(path), read_labels_csv(path)
-    res = [Labelled(f, (as_label(f.relative_to(path).parts[0]),)) for f in files if f not in listed]
-    res += [Labelled(*o) for o in listed.items()]
+    folder = {f: f.relative_to(path).parts[0] for f in files if f not in listed}
+    res = [*(Labelled(f, (as_label(name),)) for f, name in folder.items()), *(Labelled(*o) for o in listed.items())]
     _refuse_odd(res, listed, path)
     if not res: raise DataError(f'There are no pictures in {shown(path)}; put them into a folder for each label.')
+    refuse_twins({*folder.values()})
+    if corrections is not None: res = _corrected(res, corrections)
     refuse_twins({label for o in res for label in o.labels})
-    return sorted(res if corrections is None else _corrected(res, corrections))
+    return sorted(res)
 
 # %% ../nbs/00_data.ipynb #8282f58a
 def labels_below(

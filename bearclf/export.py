@@ -149,6 +149,7 @@ def _as_seen(files, resize, folder):
         if len(parts) == 1: yield file
         else:
             for i, part in enumerate(parts):
+                if len(parts_of(part, *resize)) > 1: part = part.resize(resize[::-1]) # which would be cut once more
                 part.save(seen := Path(folder)/f'{n}-{i}.png') # learner and file read the same pixels
                 yield seen
 
@@ -187,7 +188,7 @@ def _write_int8(learn, float_file, path, backbone, head):
         to_int8(head, small := Path(f'{head}.int8'), [see(torch.from_numpy(x)).numpy() for x in pictures])
         onnx.save(_joined(backbone, small.read_bytes()), path)
     except Exception as e:
-        raise_for_machine(e, 'Making eight bits of the network')
+        raise_for_machine(e, 'Making eight bits of the network', file=path)
         raise TrainingError(f'This network cannot be written in eight bits ({type(e).__name__}).') from e
 
 # %% ../nbs/22_export.ipynb #8da56317

@@ -19,7 +19,7 @@ def _why_no_folder(name):
     "What keeps `name` from naming a folder on every system, if anything does."
     if not name: return 'is empty'
     if '.' in (name[0], name[-1]) or set(name) & set('/\\<>:"|?*;') or not name.isprintable():
-        return 'has letters that such a name may not have'
+        return 'has letters that the name of a folder may not have on every system'
     if len(name.encode()) > 100: return 'is too long'
     if name.split('.')[0].lower() in _DEVICES: return 'is what Windows calls a device'
 
@@ -36,9 +36,10 @@ def label_name(
 # %% ../nbs/11_labels.ipynb #e1dbce15
 def folded(
     name:str # of a label or a folder
-)->str: # the same for names that differ only in case or Unicode form
+)->str: # the same for names that differ only in case, in blanks or in how Unicode writes their letters
     "What names are compared by."
-    return unicodedata.normalize('NFC', unicodedata.normalize('NFC', name).casefold())
+    letters = unicodedata.normalize('NFKC', unicodedata.normalize('NFKC', name).casefold())
+    return '_'.join(letters.split())
 
 def as_label(
     name:str # of a folder, or as a table has it
@@ -56,17 +57,18 @@ def split_labels(
 
 # %% ../nbs/11_labels.ipynb #61279a7c
 def refuse_twins(
-    labels:list # the labels of a set, each once
+    labels # of a set, or names of its folders, each once
 ):
-    "`DataError` where two labels differ only in case or Unicode form."
+    "`DataError` where two of them are the same when `folded`."
     seen = {}
     for l in sorted(labels):
         if (twin := seen.setdefault(folded(l), l)) != l:
-            raise DataError(f'The labels {shown(twin)} and {shown(l)} differ only in upper and lower case; '
-                            f'give them one name, in their folders and in {LABELS_CSV}.')
+            raise DataError(f'The labels {shown(twin)} and {shown(l)} differ only in case, in blanks or in how their '
+                            f'letters are written; give them one name, in their folders and in {LABELS_CSV}.')
 
 # %% ../nbs/11_labels.ipynb #74de7afd
 COLUMNS = ('file', 'labels', 'error', 'bytes', 'modified', 'model') # of a table; those of the labels after the second
+_WORDS = {'all', 'pairs', 'nothing_found', 'not_readable'} # for rows of scores, and for what holds no label
 
 def unfit_label(
     label:str
@@ -75,6 +77,8 @@ def unfit_label(
     if not label.isprintable() or not label.strip(): return 'has letters that can not be printed'
     if ';' in label: return 'has a semicolon, which stands between labels in tables'
     if folded(label) in COLUMNS: return 'is what a column of the table of answers is called'
+    if folded(label) in _WORDS: return 'is what scores or answers call something else'
+    return _why_no_folder(label)
 
 # %% ../nbs/11_labels.ipynb #e9e8ea00
 def _below(path, name):

@@ -19,7 +19,7 @@ from fastai.vision.all import (Callback, CategoryBlock, DataBlock, DataLoaders, 
 
 from .checks import near_duplicates
 from .manifest import of_one_page
-from .pictures import BearclfError, DECODE_SIDE, DataError, open_picture
+from .pictures import BearclfError, DECODE_SIDE, DataError, open_picture, raise_for_machine
 
 # %% ../nbs/01_multilabel.ipynb #fabf3a85
 def parent_label_multi(
@@ -124,6 +124,7 @@ def _try_out(learn, arch):
     try:
         with torch.no_grad(): learn.model.eval()(learn.dls.valid.one_batch()[0][:1])
     except Exception as e:
+        raise_for_machine(e, 'Trying the network out', memory=None)
         raise TrainingError(f"The backbone '{arch}' does not take these pictures ({' '.join(str(e).split())[:200]}); "
                             f"take another, such as the default '{ARCH}'.") from e
 
@@ -142,6 +143,7 @@ def bear_learner(
     try: learn = vision_learner(dls, model, pretrained=pretrained, **kwargs)
     except (OSError, RuntimeError) as e:
         if not pretrained: raise
+        raise_for_machine(e, 'Loading the network', memory=None)
         raise TrainingError(f"The weights of '{arch}' could not be loaded ({type(e).__name__}); check the network, "
                             f"or take the default '{ARCH}', whose weights are installed.") from e
     learn.model.to(dls.device)
@@ -174,10 +176,11 @@ def hold_aside(
     pictures:list, # of `Labelled`, as `read_labels` gives them
     valid_pct:float=0.2, # share held aside for validation, 0 to 1
     seed:int=42, # of the split
+    twins:dict|None=None # what `twins_of` gave, where it is known already
 )->tuple: # two lists of indices of `pictures`: to train on, to validate on
     """A split by chance, `twins_of` on one side, every label with pictures to train on. `DataError` if there is no such
     split."""
-    twins = twins_of([p.file for p in pictures])
+    twins = twins or twins_of([p.file for p in pictures])
     valid = _chosen_by_chance(pictures, twins, valid_pct, seed)
     train = [i for i in twins if i not in valid]
     if valid and train: return train, sorted(valid)

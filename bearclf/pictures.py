@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['KINDS', 'OTHER', 'OTHER_BEAR', 'LABELS_CSV', 'MAX_PIXELS', 'DECODE_SIDE', 'is_kind', 'spoken', 'in_words',
            'BearclfError', 'PictureError', 'CutShort', 'DataError', 'shown', 'reason_of', 'MachineError',
-           'machine_trouble', 'raise_for_machine', 'beside', 'whole_file', 'check_writable', 'remove_parts',
-           'whole_folder', 'append_whole', 'static', 'open_header', 'open_file', 'rest_of', 'open_picture',
-           'picture_size', 'folder_entries', 'walk', 'is_picture', 'iter_pictures', 'picture_files', 'sha256',
-           'threaded', 'progress_bar']
+           'machine_trouble', 'raise_for_machine', 'long_work', 'beside', 'whole_file', 'check_writable',
+           'remove_parts', 'whole_folder', 'append_whole', 'static', 'open_header', 'open_file', 'rest_of',
+           'open_picture', 'picture_size', 'is_system', 'system_folders', 'folder_entries', 'walk', 'is_picture',
+           'iter_pictures', 'picture_files', 'sha256', 'threaded', 'progress_bar']
 
 # %% ../nbs/10_pictures.ipynb #7ce2424d
-import errno, functools, hashlib, io, os, re, struct, sys, tempfile, threading, time, warnings
+import errno, functools, hashlib, io, os, re, shutil, struct, sys, tempfile, threading, time, warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -92,7 +92,8 @@ class MachineError(BearclfError):
 _MACHINE = {errno.ENOSPC: 'no space left', errno.EDQUOT: 'no space left in your quota',
             errno.ENOMEM: 'too little memory', errno.EMFILE: 'too many open files', errno.ENFILE: 'too many open files in the whole system',
             errno.EIO: 'the disk, or the way to it, gives errors', errno.ESTALE: 'the network folder has gone',
-            errno.EROFS: 'the disk may only be read'}
+            errno.EROFS: 'the disk may only be read', errno.EFBIG: 'a file may not grow as large as that here'}
+_NO_MEMORY = re.compile("out of memory|not enough memory|bad_alloc|failed to map segment|(can't|cannot|failed to) allocate memory(?! in static)")
 
 # %% ../nbs/10_pictures.ipynb #5507668d
 def _has_room(n):
@@ -100,20 +101,27 @@ def _has_room(n):
     try: return bool(bytearray(n))
     except MemoryError: return False
 
+def _fullest(file):
+    "Of the folder of `file`, unless that is None, and the one for temporary files, that with less room."
+    folders = [os.path.dirname(os.path.abspath(file))] if file else []
+    with suppress(OSError): folders.append(tempfile.gettempdir()) # there is none where all are full
+    return min(filter(os.path.isdir, folders), key=lambda folder: shutil.disk_usage(folder).free, default='')
+
 def machine_trouble(
     e:BaseException, # what went wrong, or what it came from
-    memory:int=2**26 # bytes that were wanted: where so many are to be had, a `MemoryError` was not for want of memory
+    memory:int|None=2**26, # bytes that were wanted: where so many are to be had, it was not for want of memory; None: it was
+    file:str|Path|None=None # that was being written, if one was
 )->str|None: # what the machine lacks, in words; `None` if it is not the machine
     "Is this the machine's trouble, and not the file's?"
     seen = set()
     while e is not None and id(e) not in seen:
         seen.add(id(e))
+        if isinstance(e, OSError) and e.errno == errno.ENOSPC or 'no space left on device' in str(e).lower():
+            return f'{_MACHINE[errno.ENOSPC]} in {shown(_fullest(getattr(e, "filename", None) or file))}'
         if isinstance(e, OSError) and e.errno in _MACHINE:
-            place = f'temporary files go to {tempfile.gettempdir()}' if e.errno == errno.ENOSPC else ''
-            return _MACHINE[e.errno] + (f' ({shown(e.filename or place)})' if e.filename or place else '')
-        short = isinstance(e, MemoryError) or re.search('out of memory|not enough memory|bad_alloc', str(e).lower())
-        if short and not _has_room(memory): return _MACHINE[errno.ENOMEM]
-        if 'no space left on device' in str(e).lower(): return machine_trouble(OSError(errno.ENOSPC, ''))
+            return _MACHINE[e.errno] + (f' ({shown(e.filename)})' if e.filename else '')
+        short = isinstance(e, MemoryError) or _NO_MEMORY.search(str(e).lower())
+        if short and (memory is None or not _has_room(memory)): return _MACHINE[errno.ENOMEM]
         e = e.__cause__ or e.__context__
 
 def raise_for_machine(
@@ -124,6 +132,19 @@ def raise_for_machine(
     "`MachineError` if `e` is the machine's trouble; else nothing happens."
     if why := machine_trouble(e, **kwargs):
         raise MachineError(f'{name}: {why}; free some and give the same command again.') from None
+
+# %% ../nbs/10_pictures.ipynb #5507668e
+@contextmanager
+def long_work(
+    name:str, # what is being done
+    file:str|Path # that is to come of it
+):
+    "In it, whatever fails for want of memory or space is a `MachineError`, whoever else was blamed for it."
+    try: yield
+    except MachineError: raise
+    except Exception as e:
+        raise_for_machine(e, name, memory=None, file=file)
+        raise
 
 # %% ../nbs/10_pictures.ipynb #c9a9d1b1
 def beside(
@@ -433,14 +454,27 @@ def picture_size(
 
 # %% ../nbs/10_pictures.ipynb #c561def4
 # What systems and network disks put into folders, thumbnails and deleted files among it.
-_SYSTEM = {'@eaDir', '#recycle', '$RECYCLE.BIN', 'System Volume Information', '__MACOSX'}
+_SYSTEM = {'@eadir', '@tmp', '@recycle', '@recently-snapshot', '#recycle', '#snapshot', '$recycle.bin', 'recycler', 'lost+found', 'lost.dir',
+           'found.000', 'system volume information', 'network trash folder', 'temporary items', '__macosx', '__pycache__'}
+
+def is_system(
+    name:str # of a folder
+)->bool: # in any case
+    "Did the system put it there, and not a person?"
+    return name.casefold() in _SYSTEM
+
+def system_folders(
+    folder:str|Path
+)->list[str]: # names, each once
+    "Which folders of the system's own lie below `folder`."
+    return sorted({d for _, folders, _ in os.walk(folder) for d in folders if is_system(d)})
 
 def folder_entries(
     folder:str|Path
 )->list: # of `os.DirEntry`, sorted by name, without what is hidden or the system's own
     "What lies in `folder`. `DataError` if there is no such folder, or it can't be read."
     try:
-        with os.scandir(folder) as it: entries = [e for e in it if e.name[0] != '.' and e.name not in _SYSTEM]
+        with os.scandir(folder) as it: entries = [e for e in it if e.name[0] != '.' and not is_system(e.name)]
         return sorted(entries, key=lambda e: e.name)
     except FileNotFoundError: raise DataError(f'There is no folder {shown(folder)}.') from None
     except NotADirectoryError:

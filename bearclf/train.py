@@ -21,7 +21,8 @@ from .evaluate import (answers, calibrated, choose_thresholds, evaluate, expecte
 from .export import drop_whole, export_onnx, rescale_logits, update_card
 from .features import fit, see
 from .multilabel import ARCH, TrainingError, hold_aside, twins_of
-from .pictures import KINDS, DataError, OTHER, OTHER_BEAR, check_writable, is_kind, spoken, whole_file
+from .pictures import (KINDS, DataError, OTHER, OTHER_BEAR, check_writable, in_words, is_kind, long_work, shown,
+                              spoken, system_folders, whole_file)
 from .tune import check_tunable, tune
 from .voices import (SEVERAL, Heard, centres_of, company_of, holds_several, learn_closer, score_after, sigmoid,
                             told, whole_of)
@@ -31,9 +32,10 @@ def folds_of(
     pictures:list, # of `Labelled`
     k:int, # how many folds, 2 or more
     seed:int=42, # of the deal
+    twins:dict|None=None # what `twins_of` gave, where it is known already
 )->list: # of k splits: two lists of indices of `pictures`, to train on and to validate on
     "Deal the pictures of each set of labels over `k` folds; `twins_of` go where the first of them goes."
-    twins, rng, fold = twins_of([p.file for p in pictures]), random.Random(seed), {}
+    twins, rng, fold = twins or twins_of([p.file for p in pictures]), random.Random(seed), {}
     for labels in sorted({p.labels for p in pictures}):
         those = [i for i, p in enumerate(pictures) if p.labels == labels]
         rng.shuffle(those)
@@ -243,6 +245,20 @@ def _names(labels):
     bears = {*filter(is_kind, labels)} <= {*KINDS}
     return {k: 'none of these' if k == OTHER and not bears else spoken(k) for k in sorted(labels)}
 
+# %% ../nbs/23_train.ipynb #a46fd990
+def _tell(path, pictures, twins, folds):
+    "Print what is odd about a set, though it can be trained on."
+    if passed := system_folders(path): print(f'Passed over, as a system puts them there: {in_words(passed)}', flush=True)
+    odd = [(i, j) for i in twins for j in sorted(twins[i]) if i < j and {*pictures[i].labels} != {*pictures[j].labels}]
+    if odd:
+        one, other = (shown(pictures[i].file) for i in odd[0])
+        print(f'{one} and {other} look alike, or are of one observation, and have different labels ({len(odd)} such): '
+              'if they show the same, give them the same labels, or remove one of them.', flush=True)
+    for label, n in sorted(Counter(label for p in pictures for label in p.labels).items()):
+        if n >= FEW: continue
+        once = '' if folds or n < 5 else '; --folds 5 judges each of them once'
+        print(f'{label} has only {n} pictures: add more, {FEW} at least, or expect wide intervals{once}.', flush=True)
+
 # %% ../nbs/23_train.ipynb #fddff1c3
 def train(
     path:str|Path, # folder of labelled pictures, as for `read_labels`
@@ -260,7 +276,8 @@ def train(
     `single`, calibrate, choose thresholds, and write the model file `out`.
     Ctrl-C ends the training: the network being trained, at the lowest validation loss so far, becomes the model,
     its card marked `stopped_early`. `DataError` for pictures that cannot be trained on or an `out` that cannot be
-    written, `PictureError` for one that vanishes, `TrainingError` for an unknown `arch` or weights out of reach.
+    written, `PictureError` for one that vanishes, `TrainingError` for an unknown `arch` or weights out of reach,
+    `MachineError` for want of memory or space.
     Cross-validation: Stone, 1974, doi:10.1111/j.2517-6161.1974.tb00994.x."""
     check_writable(out)
     if tuning: check_tunable(arch)
@@ -270,14 +287,13 @@ def train(
     data = dict(hash=data_hash(pictures), pictures=len(pictures), labels=dict(sorted(counts.items())))
     card = dict(name=Path(out).stem, names=_names(counts), arch=arch, data=data) | card
     print(f'Looking for near-duplicates among {len(pictures)} pictures', flush=True)
-    helds, splits = [], folds_of(pictures, folds, seed) if folds else [hold_aside(pictures, seed=seed)]
-    for label, n in sorted(counts.items()):
-        if n < FEW: print(f'{label} has only {n} pictures: add more, {FEW} at least, or expect wide intervals; '
-                          '--folds 5 judges each of them once.', flush=True)
+    twins = twins_of([p.file for p in pictures])
+    helds, splits = [], folds_of(pictures, folds, seed, twins) if folds else [hold_aside(pictures, seed=seed, twins=twins)]
+    _tell(path, pictures, twins, folds)
     groups = groups_of(splits if folds else [splits[0], splits[0][::-1]])
     rounds = 1 if len(pictures) > 800 and not folds else None # of folds each view trains several heads
-    views = see(pictures, groups, arch, seed, not single, rounds)
-    with whole_file(out) as part:
+    with long_work('Training', out), whole_file(out) as part:
+        views = see(pictures, groups, arch, seed, not single, rounds)
         for n, split in enumerate([*splits, None] if folds else splits):
             if folds: print(f'Fold {n+1} of {folds}' if split else 'All pictures', flush=True)
             everything = (list(range(len(pictures))), splits[0][1])

@@ -41,7 +41,7 @@ def test_predict_gives_a_line_a_picture(drawn):
     assert bearclf('predict', drawn, '--quiet').stderr == ''
     assert sorted(Path(f) for f,_ in lines) == sorted(files)
     said = Classifier().predict(files[0])
-    found = ', '.join(f'{k} {said.probs[k]:.2f}' for k in said.labels)
+    found = ', '.join(f'{said.name_of(k)} {said.probs[k]:.2f}' for k in said.labels)
     assert dict(lines)[str(files[0])] in (found, f'none ({found})', 'none')
 
 def test_predict_json_and_csv_say_the_same(drawn, tmp_path):
@@ -273,9 +273,15 @@ def test_output_that_fails_is_a_sentence(drawn):
             said = subprocess.run(f'{shlex.join([COMMAND, *map(str, args)])} {where}', shell=True, capture_output=True, text=True)
             assert said.returncode == 2 and len(said.stderr.splitlines()) == 1 and 'can not be' in said.stderr, (args, where)
 
+def test_too_little_memory_is_named(drawn, tmp_path):
+    "Not packages that do not fit together, which is what the system says where they can't be loaded."
+    train = shlex.join([COMMAND, 'train', str(drawn), '--out', str(tmp_path/'bears.onnx')])
+    said = subprocess.run(f'ulimit -v 1000000; {train}', shell=True, capture_output=True, text=True)
+    assert said.returncode == 2 and 'too little memory' in said.stderr and 'Traceback' not in said.stderr
+
 def test_a_terminal_that_lacks_a_letter(drawn, tmp_path):
     shutil.copy(next((drawn/'teddys').glob('*.jpg')), tmp_path/'くま.jpg')
     os.environ['PYTHONIOENCODING'] = 'ascii'
     try: said = at_terminal('predict', tmp_path, '--quiet')
     finally: del os.environ['PYTHONIOENCODING']
-    assert r'\u304f\u307e.jpg' in said and 'teddys' in said
+    assert r'\u304f\u307e.jpg' in said and 'teddy bear' in said

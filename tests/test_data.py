@@ -85,6 +85,18 @@ def test_labels_are_compared_without_case(folder):
     with pytest.raises(DataError, match='Grizzly and grizzly differ only') as e: read_labels(folder)
     one_sentence(e)
 
+@pytest.mark.parametrize('twin', ['Grizzly', 'ｇｒｉｚｚｌｙ', 'grizzly ', 'BLACK_BEAR', 'black  bear'])
+def test_folders_that_would_become_one_label(folder, twin):
+    (folder/twin).mkdir()
+    photo(8).save(folder/twin/'x.jpg')
+    with pytest.raises(DataError, match='differ only') as e: read_labels(folder)
+    one_sentence(e)
+
+def test_corrections_bring_no_twins(folder, tmp_path):
+    table = tmp_path/'corrections.csv'
+    table.write_text(f"sha256,labels\n{sha256(folder/'grizzly'/'a.jpg')},GRIZZLY\n")
+    with pytest.raises(DataError, match='GRIZZLY and grizzly differ only'): read_labels(folder, table)
+
 def test_summary(folder):
     (folder/'labels.csv').write_text('file,labels\nboth/d.jpg,grizzly;black bear\n"both/e, f.jpg",\n')
     s = data.summary(folder)

@@ -92,12 +92,12 @@ def test_the_least_that_can_be_trained_on(small, drawn, tmp_path):
 
 
 @pytest.mark.parametrize('single', [False, True])
-def test_a_set_of_long_pictures_only(small, drawn, tmp_path, single):
+@pytest.mark.parametrize('size', [(320, 160), (1600, 160), (1, 700)])
+def test_a_set_of_long_pictures_only(small, drawn, tmp_path, single, size):
     for p in read_labels(drawn):
         if p.labels in (('grizzly',), ('teddys',)):
             (tmp_path/'long'/p.labels[0]).mkdir(parents=True, exist_ok=True)
-            im = Image.open(p.file).convert('RGB')
-            im.resize((2*im.height, im.height)).save(tmp_path/'long'/p.labels[0]/f'{p.file.stem}.jpg')
+            Image.open(p.file).convert('RGB').resize(size).save(tmp_path/'long'/p.labels[0]/f'{p.file.stem}.png')
     train.train(tmp_path/'long', tmp_path/'long.onnx', epochs=1, single=single, arch=small)
     assert Classifier(tmp_path/'long.onnx').card.check['pictures'] > 0
 
@@ -126,6 +126,17 @@ def test_a_file_answers_as_it_was_scored(whole, kept, tmp_path):
     if kept:
         looks = ~np.isnan(np.concatenate([o.closer for o in held.heard])[:, :, 0])
         assert (looks.sum(0) > 5).all() and card.company['closer'] != [1, 0, 0]
+
+def test_what_is_odd_about_a_set_is_said(small, drawn, tmp_path, capsys):
+    shutil.copytree(drawn, images := tmp_path/'images')
+    (images/'@EADIR').mkdir()
+    (images/'grizzly'/'lost+found').mkdir()
+    photo = picture_files(drawn/'grizzly')[0]
+    Image.open(photo).convert('RGB').resize((300, 300)).save(images/'teddys'/'again.webp')
+    train.train(images, tmp_path/'odd.onnx', epochs=1, arch=small)
+    said = capsys.readouterr().out
+    assert 'Passed over, as a system puts them there: @EADIR and lost+found' in said
+    assert f'{photo.name} and {images}/teddys/again.webp look alike' in said and '(1 such)' in said
 
 def test_few_pictures_get_no_bound_and_are_told(small, drawn, tmp_path, capsys):
     scores = train.train(drawn, tmp_path/'few.onnx', epochs=1, arch=small)
