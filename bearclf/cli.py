@@ -304,6 +304,7 @@ def train(args):
         raise BearclfError(f'--folds is {args.folds}; give 2 or more, or 0 to hold a fifth aside.')
     if args.tuning < 0: raise BearclfError(f'--tuning is {args.tuning}; give 1 or more, or 0 to train the head alone.')
     check_trainable(read_labels(args.images, args.corrections), args.single, args.images)
+    print('Loading PyTorch and fastai', file=sys.stderr, flush=True)
     train_model = _trainer()
     with redirect_stdout(sys.stderr), warnings.catch_warnings(): # progress is not the result
         warnings.simplefilter('ignore') # of torch and fastai among themselves

@@ -9,7 +9,7 @@ __all__ = ['BETA', 'weighted_scores', 'answers', 'wilson', 'evaluate', 'plot_sco
            'Said', 'pooled', 'plot_precision_recall', 'plot_reliability', 'called_what', 'plot_called_what']
 
 # %% ../nbs/20_evaluate.ipynb #956cd5d7
-import math, random
+import random
 from pathlib import Path
 from typing import NamedTuple
 
@@ -331,7 +331,7 @@ def bound_false_bears(
     probs:np.ndarray, # (pictures, labels) probabilities, 0 to 1
     targets:np.ndarray, # (pictures, labels) 1 where the label is there
     labels:list, # names, in the order of the columns
-    share:float=0.01 # of the pictures without a kind that may get one, 0 to 1, rounded up to whole pictures
+    share:float=0.01 # of the pictures without a kind that may get one, 0 to 1
 )->dict: # name to threshold, 0 to 1
     """For each kind the threshold with the highest F1.5 less a price for each false bear, the lowest price at which at
     most `share` of the pictures without a kind get one: the label that pays least for it becomes stricter. For the
@@ -344,7 +344,7 @@ def bound_false_bears(
         for i, (cuts, worth, p) in options.items():
             if not (price or y[:, i].any()): continue # one without pictures stays at 0.5 while it may
             thresholds[labels[i]] = _rounded(_middle(cuts, worth - price*(p >= cuts[:, None]).sum(1)))
-        if answers(probs[none], labels, thresholds)[:, kinds].any(1).sum() <= math.ceil(share*none.sum()): break
+        if answers(probs[none], labels, thresholds)[:, kinds].any(1).sum() <= share*none.sum() + 1e-9: break
     return thresholds
 
 # %% ../nbs/20_evaluate.ipynb #cb2bdef2

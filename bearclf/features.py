@@ -176,8 +176,8 @@ class Known(torch.nn.Module):
 
 # %% ../nbs/21_features.ipynb #642c9629
 class BearHead(torch.nn.Module):
-    """Logits (pictures, labels) from features (pictures, channels, rows, columns): asks sixteen or more
-    parts of the picture what they show, and then all of these `parts` together. `whole`, a `Whole` or None, is beside."""
+    """Logits (pictures, labels) from features (pictures, channels, rows, columns): asks sixteen or more parts of the
+    picture what they show, and then all of these `parts` together. `whole`, a `Whole` or None, stands beside."""
     def __init__(self,
         channels:int, # of what comes out of the backbone and, if there is one, of `known`
         labels:int, # how many

@@ -90,10 +90,12 @@ class MachineError(BearclfError):
     "What the machine lacks: memory, space, open files. It is no file's fault, so it ends the work."
 
 _MACHINE = {errno.ENOSPC: 'no space left', errno.EDQUOT: 'no space left in your quota',
-            errno.ENOMEM: 'too little memory', errno.EMFILE: 'too many open files', errno.ENFILE: 'too many open files in the whole system',
+            errno.ENOMEM: 'too little memory', errno.EMFILE: 'too many open files',
+            errno.ENFILE: 'too many open files in the whole system',
             errno.EIO: 'the disk, or the way to it, gives errors', errno.ESTALE: 'the network folder has gone',
             errno.EROFS: 'the disk may only be read', errno.EFBIG: 'a file may not grow as large as that here'}
-_NO_MEMORY = re.compile("out of memory|not enough memory|bad_alloc|failed to map segment|(can't|cannot|failed to) allocate memory(?! in static)")
+_NO_MEMORY = re.compile("out of memory|not enough memory|bad_alloc|failed to map segment|"
+                        "(can't|cannot|failed to) allocate memory(?! in static)")
 
 # %% ../nbs/10_pictures.ipynb #5507668d
 def _has_room(n):
@@ -109,10 +111,10 @@ def _fullest(file):
 
 def machine_trouble(
     e:BaseException, # what went wrong, or what it came from
-    memory:int|None=2**26, # bytes that were wanted: where so many are to be had, it was not for want of memory; None: it was
+    memory:int|None=2**26, # bytes that were wanted: where so many are to be had, it was not for want of memory
     file:str|Path|None=None # that was being written, if one was
 )->str|None: # what the machine lacks, in words; `None` if it is not the machine
-    "Is this the machine's trouble, and not the file's?"
+    "Is this the machine's trouble, and not the file's? With None for `memory`, memory that was wanted was too little."
     seen = set()
     while e is not None and id(e) not in seen:
         seen.add(id(e))
@@ -454,8 +456,9 @@ def picture_size(
 
 # %% ../nbs/10_pictures.ipynb #c561def4
 # What systems and network disks put into folders, thumbnails and deleted files among it.
-_SYSTEM = {'@eadir', '@tmp', '@recycle', '@recently-snapshot', '#recycle', '#snapshot', '$recycle.bin', 'recycler', 'lost+found', 'lost.dir',
-           'found.000', 'system volume information', 'network trash folder', 'temporary items', '__macosx', '__pycache__'}
+_SYSTEM = {'@eadir', '@tmp', '@recycle', '@recently-snapshot', '#recycle', '#snapshot', '$recycle.bin', 'recycler',
+           'lost+found', 'lost.dir', 'found.000', 'system volume information', 'network trash folder',
+           'temporary items', '__macosx', '__pycache__'}
 
 def is_system(
     name:str # of a folder

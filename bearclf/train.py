@@ -111,26 +111,34 @@ ENOUGH = 300 # pictures without a kind, from which on a share of 1 % can be told
 FEW = 30      # pictures of a label, below which its scores say little
 
 # %% ../nbs/23_train.ipynb #70a6e1a0
-def _loss(probs, y):
-    "The log loss of each label."
+def _losses(probs, y):
+    "The log loss of each answer."
     p = np.clip(probs, 1e-12, 1 - 1e-12)
-    return -np.where(y, np.log(p), np.log(1 - p)).mean(0)
+    return -np.where(y, np.log(p), np.log(1 - p))
+
+def _crossed(probs, y, learn, apply):
+    "The answers calibrated by what `learn` makes of the other half of them."
+    res = np.array(probs, float)
+    for n in (0, 1): res[n::2] = apply(probs[n::2], learn(probs[1-n::2], y[1-n::2]))
+    return res
+
+def _helps(before, after):
+    "Are the losses lower `after`, on average, by more than the standard error of that?"
+    gain = before - after
+    return gain.mean(0) > gain.std(0)/len(gain)**.5
 
 def _scaling(probs, y):
-    "`platt` of the labels for which it lowers the loss of answers that took no part in it; 1 and 0 for others."
-    crossed = np.array(probs, float)
-    for n in (0, 1): crossed[n::2] = calibrated(probs[n::2], *platt(probs[1-n::2], y[1-n::2]))
-    helps = _loss(crossed, y) < _loss(probs, y)
+    "`platt` of the labels for which it helps with answers that took no part in it; 1 and 0 for others."
+    crossed = _crossed(probs, y, platt, lambda p, scaling: calibrated(p, *scaling))
+    helps = _helps(_losses(probs, y), _losses(crossed, y))
     return tuple(np.where(helps, new, old) for new, old in zip(platt(probs, y), (1., 0.)))
 
 def _sharper(probs, scale): return (e := np.clip(probs, 1e-12, 1)**scale)/e.sum(1, keepdims=True)
 
 def _temperature(probs, y):
-    "`temperature` where it lowers the loss of answers that took no part in it, else 1."
-    crossed = np.array(probs, float)
-    for n in (0, 1): crossed[n::2] = _sharper(probs[n::2], temperature(probs[1-n::2], y[1-n::2]))
-    def loss(p): return -np.log(np.clip(p, 1e-12, 1))[np.asarray(y, bool)].mean()
-    return temperature(probs, y) if loss(crossed) < loss(probs) else 1.
+    "`temperature` where it helps with answers that took no part in it, else 1."
+    def loss(p): return -np.log(np.clip(p, 1e-12, 1))[np.asarray(y, bool)]
+    return temperature(probs, y) if _helps(loss(probs), loss(_crossed(probs, y, temperature, _sharper))) else 1.
 
 # %% ../nbs/23_train.ipynb #1aa96428
 def _all_of(helds):

@@ -15,7 +15,7 @@ from bearclf.data import data_hash, read_labels
 from bearclf.pictures import OTHER
 from bearclf.evaluate import answers, file_probs, targets_of
 from bearclf.export import export_onnx
-from bearclf.evaluate import calibrated, choose_thresholds, pair_up, platt
+from bearclf.evaluate import calibrated, choose_thresholds, pair_up, platt, wilson
 from bearclf.features import fit, see
 from bearclf.inference import Classifier
 from bearclf.other_class import mine
@@ -100,10 +100,13 @@ for seed in args.seeds:
             print(seed, arm, per_seed[str(seed)][arm], flush=True)
 
 def interval(seeds, n=2000):
-    "Mean over the seeds, with the 95 % interval of a bootstrap over seeds and, within them, pictures (Davison & Hinkley, 1997, section 3.8)."
+    """Mean over the seeds, with the 95 % interval of a bootstrap over seeds and, within them, pictures (Davison & Hinkley, 1997, section 3.8);
+    by Wilson where that has no width."""
     rng = np.random.default_rng(0)
     draws = [np.mean([np.mean(rng.choice(seeds[i], len(seeds[i]))) for i in rng.integers(len(seeds), size=len(seeds))]) for _ in range(n)]
-    return [round(float(v), 4) for v in (np.mean([np.mean(s) for s in seeds]), *np.quantile(draws, (.025, .975)))]
+    low, high = np.quantile(draws, (.025, .975))
+    if low == high: low, high = wilson(sum(map(sum, seeds)), sum(map(len, seeds)))
+    return [round(float(v), 4) for v in (np.mean([np.mean(s) for s in seeds]), low, high)]
 
 table = {}
 for (arm, column), seeds in rows.items(): table.setdefault(arm, {})[column] = interval(seeds)
