@@ -87,7 +87,7 @@ def _label_troubles(pictures):
     "What the labels lack for training, in sentences."
     counts = Counter(l for o in pictures for l in o.labels)
     for l in counts:
-        if why := unfit_label(l): yield f'The label {shown(l)!r} {why}; rename its folder.'
+        if why := unfit_label(l): yield f'The label {shown(l)!r} {why}; rename its folder, or mend it in {LABELS_CSV}.'
     if len({o.labels for o in pictures}) < 2:
         yield (f'All pictures have the same label ({shown(", ".join(counts) or "none")}); '
                'training needs at least two folders of different labels.')

@@ -151,7 +151,7 @@ class Card:
 # %% ../nbs/30_inference.ipynb #9b246ba6
 def choose_thresholds(
     card:Card, # of a multi-label model
-    thresholds # name of one of its sets, a number for all labels, or {label: number}; the labels left out keep theirs
+    thresholds # name of one of its sets, a number for all labels, or {label, or its name: number}; others keep theirs
 )->Card: # with these thresholds in use
     "The card with other thresholds. `ModelError` if it has no such set or label, or a number is not between 0 and 1."
     if not card.multi_label: raise ModelError('This model gives exactly one label a picture, so it has no thresholds.')
@@ -161,7 +161,9 @@ def choose_thresholds(
             raise ModelError(f'The model has no thresholds called "{thresholds}"; it has {names}.')
         thresholds = card.threshold_sets[thresholds]
     elif not isinstance(thresholds, dict): thresholds = dict.fromkeys(card.labels, thresholds)
-    if isinstance(thresholds, dict): thresholds = card.thresholds | thresholds
+    if isinstance(thresholds, dict):
+        called = {card.name_of(label): label for label in card.labels} | {label: label for label in card.labels}
+        thresholds = card.thresholds | {called.get(k, k): v for k, v in thresholds.items()}
     if wrong := _check_thresholds(thresholds, card.labels):
         raise ModelError(f'These thresholds can not be used: the model then {wrong}.')
     return replace(card, thresholds=thresholds)

@@ -93,7 +93,7 @@ _MACHINE = {errno.ENOSPC: 'no space left', errno.EDQUOT: 'no space left in your 
             errno.ENOMEM: 'too little memory', errno.EMFILE: 'too many open files',
             errno.ENFILE: 'too many open files in the whole system',
             errno.EIO: 'the disk, or the way to it, gives errors', errno.ESTALE: 'the network folder has gone',
-            errno.EROFS: 'the disk may only be read', errno.EFBIG: 'a file may not grow as large as that here'}
+            errno.EROFS: 'the disk may only be read'}
 _NO_MEMORY = re.compile("out of memory|not enough memory|bad_alloc|failed to map segment|"
                         "(can't|cannot|failed to) allocate memory(?! in static)")
 
@@ -103,11 +103,27 @@ def _has_room(n):
     try: return bool(bytearray(n))
     except MemoryError: return False
 
-def _fullest(file):
-    "Of the folder of `file`, unless that is None, and the one for temporary files, that with less room."
-    folders = [os.path.dirname(os.path.abspath(file))] if file else []
+def _room(folder):
+    try: return shutil.disk_usage(folder).free
+    except OSError: return float('inf')
+
+def _full_disk(e, file):
+    "A folder on it: that of the file that the error names, else of `file` (None: no file) and temporary files that with less room."
+    named = e.filename if isinstance(e, OSError) and isinstance(e.filename, (str, bytes)) else ''
+    folders = [os.path.dirname(os.path.abspath(os.fsdecode(o))) for o in (named, file) if o]
     with suppress(OSError): folders.append(tempfile.gettempdir()) # there is none where all are full
-    return min(filter(os.path.isdir, folders), key=lambda folder: shutil.disk_usage(folder).free, default='')
+    there = [*filter(os.path.isdir, folders)]
+    return there[0] if named and there[:1] == folders[:1] else min(there, key=_room, default='the folder for temporary files')
+
+def _trouble(e, memory, file):
+    "What this error alone says the machine lacks."
+    text, number = str(e).lower(), e.errno if isinstance(e, OSError) else None
+    if 'no usable temporary directory' in text: return 'no folder for temporary files has space, or may be written to'
+    if number == errno.ENOSPC or 'no space left on device' in text:
+        return f'{_MACHINE[errno.ENOSPC]} in {shown(_full_disk(e, file))}'
+    if number in _MACHINE: return _MACHINE[number] + (f' ({shown(e.filename)})' if e.filename else '')
+    if isinstance(e, MemoryError) or _NO_MEMORY.search(text):
+        if memory is None or not _has_room(memory): return _MACHINE[errno.ENOMEM] + ' on the GPU'*('cuda' in text)
 
 def machine_trouble(
     e:BaseException, # what went wrong, or what it came from
@@ -117,14 +133,9 @@ def machine_trouble(
     "Is this the machine's trouble, and not the file's? With None for `memory`, memory that was wanted was too little."
     seen = set()
     while e is not None and id(e) not in seen:
+        if why := _trouble(e, memory, file): return why
         seen.add(id(e))
-        if isinstance(e, OSError) and e.errno == errno.ENOSPC or 'no space left on device' in str(e).lower():
-            return f'{_MACHINE[errno.ENOSPC]} in {shown(_fullest(getattr(e, "filename", None) or file))}'
-        if isinstance(e, OSError) and e.errno in _MACHINE:
-            return _MACHINE[e.errno] + (f' ({shown(e.filename)})' if e.filename else '')
-        short = isinstance(e, MemoryError) or _NO_MEMORY.search(str(e).lower())
-        if short and (memory is None or not _has_room(memory)): return _MACHINE[errno.ENOMEM]
-        e = e.__cause__ or e.__context__
+        e = e.__cause__ or (None if e.__suppress_context__ else e.__context__)
 
 def raise_for_machine(
     e:BaseException,
@@ -143,9 +154,8 @@ def long_work(
 ):
     "In it, whatever fails for want of memory or space is a `MachineError`, whoever else was blamed for it."
     try: yield
-    except MachineError: raise
     except Exception as e:
-        raise_for_machine(e, name, memory=None, file=file)
+        if e.__cause__ or not isinstance(e, BearclfError): raise_for_machine(e, name, memory=None, file=file)
         raise
 
 # %% ../nbs/10_pictures.ipynb #c9a9d1b1
@@ -467,10 +477,10 @@ def is_system(
     return name.casefold() in _SYSTEM
 
 def system_folders(
-    folder:str|Path
+    folders:Iterable
 )->list[str]: # names, each once
-    "Which folders of the system's own lie below `folder`."
-    return sorted({d for _, folders, _ in os.walk(folder) for d in folders if is_system(d)})
+    "Which folders of the system's own lie in these."
+    return sorted({e.name for folder in folders for e in os.scandir(folder) if is_system(e.name) and e.is_dir()})
 
 def folder_entries(
     folder:str|Path

@@ -159,14 +159,15 @@ def tune(
     try:
         if _multiplies_half(device): learn.add_cb(half).model.to(memory_format=torch.channels_last)
         best.weights = copy.deepcopy(learn.model.state_dict())
-        with learn.no_bar(): best.best_loss = learn.validate()[0]
+        try:
+            with learn.no_bar(): best.best_loss = learn.validate()[0]
+        except KeyboardInterrupt: # no weight has moved
+            print('Stopped: the head that was trained becomes the model, without tuning.', flush=True)
+            return True
         print(f'Tuning the backbone, {epochs} times over {len(learn.dls.train_ds)} pictures', flush=True)
         if device == 'cpu': print('There is no GPU: this takes long. Ctrl-C keeps the best so far.', flush=True)
         with _QuickDepthwise() if device == 'cpu' else nullcontext():
             return fit_or_stop(learn, epochs, RATE, cbs, best)
-    except KeyboardInterrupt: # before the first pass: no weight has moved
-        print('Stopped: the head that was trained becomes the model, without tuning.', flush=True)
-        return True
     finally: # Ctrl-C in the middle of a batch leaves all of this open
         keep.close()
         half.close()

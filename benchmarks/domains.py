@@ -77,11 +77,23 @@ def rows(said, pictures, where):
     return res
 
 
+def inset(pair, n):
+    "The second of a pair in a corner of the first, a third to nearly half of its sides; which corner and how small says `n`."
+    large, small = (open_picture(f, at_least=448) for f in pair.files)
+    share, frame = .33 + .15*(n % 10)/9, large.copy()
+    w, h = (max(1, round(share*s)) for s in large.size)
+    frame.paste(small.resize((w, h)), ((large.width - w)*(n % 2), (large.height - h)*(n//2 % 2)))
+    return frame
+
+
 def pairs_right(said, pairs):
-    "The share of pairs exactly right, beside and above one another."
+    "The share of pairs exactly right, beside and above one another, each with its interval."
     wanted = np.array([[k in p.labels for k in KINDS] for p in pairs])
     right, above = (said == wanted).all(1), np.array([p.above for p in pairs])
-    return dict(beside=round(float(right[~above].mean()), 3), above=round(float(right[above].mean()), 3))
+    return {name: share(right[those]) for name, those in dict(beside=~above, above=above).items()}
+
+
+def share(right): return [round(float(o), 3) for o in (right.mean(), *wilson(right.sum(), len(right)))]
 
 
 def main():
@@ -101,9 +113,11 @@ def main():
         judged = aside or [Labelled(f, (label_of(Path(folder).name),)) for f, folder in where.items()]
         pairs = pair_up(judged, 200)
         def measured(model):
+            insets = called(model, [inset(p, n) for n, p in enumerate(pairs)])
             return dict(rows=rows(called(model, [p.file for p in judged]), judged, where),
                         without_colours=rows(called(model, [grey(p.file) for p in judged]), judged, where),
-                        pairs=pairs_right(called(model, [p.joined() for p in pairs]), pairs))
+                        pairs=pairs_right(called(model, [p.joined() for p in pairs]), pairs),
+                        insets=share((insets == [[k in p.labels for k in KINDS] for p in pairs]).all(1)))
         res = dict(command=shlex.join(['python', *sys.argv]), photographs=len(judged), judged=data_hash(judged),
                    bare={ARCH: measured(write_bare(Path(d)/'bare.onnx'))}, seeds={})
         for seed in range(args.seeds):
