@@ -11,6 +11,7 @@ import argparse, atexit, errno, gc, io, json, os, re, shlex, signal, sys, thread
 from collections import Counter
 from contextlib import closing, contextmanager, nullcontext, redirect_stdout, suppress
 from copy import copy
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 
@@ -304,7 +305,7 @@ def train(args):
         raise BearclfError(f'--folds is {args.folds}; give 2 or more, or 0 to hold a fifth aside.')
     if args.tuning < 0: raise BearclfError(f'--tuning is {args.tuning}; give 1 or more, or 0 to train the head alone.')
     check_trainable(read_labels(args.images, args.corrections), args.single, args.images)
-    print('Loading PyTorch and fastai', file=sys.stderr, flush=True)
+    if find_spec('fastai'): print('Loading PyTorch and fastai', file=sys.stderr, flush=True)
     train_model = _trainer()
     with redirect_stdout(sys.stderr), warnings.catch_warnings(): # progress is not the result
         warnings.simplefilter('ignore') # of torch and fastai among themselves

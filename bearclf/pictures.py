@@ -467,8 +467,7 @@ def picture_size(
 # %% ../nbs/10_pictures.ipynb #c561def4
 # What systems and network disks put into folders, thumbnails and deleted files among it.
 _SYSTEM = {'@eadir', '@tmp', '@recycle', '@recently-snapshot', '#recycle', '#snapshot', '$recycle.bin', 'recycler',
-           'lost+found', 'lost.dir', 'found.000', 'system volume information', 'network trash folder',
-           'temporary items', '__macosx', '__pycache__'}
+           'system volume information', 'network trash folder', 'temporary items', '__macosx', '__pycache__'}
 
 def is_system(
     name:str # of a folder

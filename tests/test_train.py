@@ -130,12 +130,12 @@ def test_a_file_answers_as_it_was_scored(whole, kept, tmp_path):
 def test_what_is_odd_about_a_set_is_said(small, drawn, tmp_path, capsys):
     shutil.copytree(drawn, images := tmp_path/'images')
     (images/'@EADIR').mkdir()
-    (images/'grizzly'/'lost+found').mkdir()
+    (images/'grizzly'/'@Recycle').mkdir()
     photo = picture_files(drawn/'grizzly')[0]
     Image.open(photo).convert('RGB').resize((300, 300)).save(images/'teddys'/'again.webp')
     train.train(images, tmp_path/'odd.onnx', epochs=1, arch=small)
     said = capsys.readouterr().out
-    assert 'Passed over, as a system puts them there: @EADIR and lost+found' in said
+    assert 'Passed over, as a system puts them there: @EADIR and @Recycle' in said
     assert f'{photo.name} and {images}/teddys/again.webp look alike' in said and '(1 such)' in said
 
 def test_few_pictures_get_no_bound_and_are_told(small, drawn, tmp_path, capsys):
