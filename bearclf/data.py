@@ -17,7 +17,7 @@ from statistics import median
 from typing import NamedTuple
 
 from .drawn import draw, drawn_root
-from .labels import as_label, label_name, read_corrections, read_labels_csv, refuse_twins, unfit_label
+from .labels import as_label, label_name, read_corrections, read_labels_csv, refuse_twins, unfit_label # label_name: for who takes it from here
 from .pictures import (DECODE_SIDE, DataError, LABELS_CSV, OTHER, PictureError, folder_entries, iter_pictures,
                               open_picture, picture_files,
                               picture_size, sha256, shown, threaded)

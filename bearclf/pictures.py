@@ -107,13 +107,16 @@ def _room(folder):
     try: return shutil.disk_usage(folder).free
     except OSError: return float('inf')
 
+def _folder_of(file): return os.path.dirname(os.path.abspath(os.fsdecode(file)))
+
 def _full_disk(e, file):
-    "A folder on it: that of the file that the error names, else of `file` (None: no file) and temporary files that with less room."
-    named = e.filename if isinstance(e, OSError) and isinstance(e.filename, (str, bytes)) else ''
-    folders = [os.path.dirname(os.path.abspath(os.fsdecode(o))) for o in (named, file) if o]
+    """A folder on it: that of the file which the error names, or of `file` (None: there is none) and temporary files
+    the one with less room."""
+    named = getattr(e, 'filename', None)
+    if named and isinstance(named, (str, bytes, os.PathLike)) and os.path.isdir(folder := _folder_of(named)): return folder
+    folders = [_folder_of(file)] if file else []
     with suppress(OSError): folders.append(tempfile.gettempdir()) # there is none where all are full
-    there = [*filter(os.path.isdir, folders)]
-    return there[0] if named and there[:1] == folders[:1] else min(there, key=_room, default='the folder for temporary files')
+    return min(filter(os.path.isdir, folders), key=_room, default='the folder for temporary files')
 
 def _trouble(e, memory, file):
     "What this error alone says the machine lacks."

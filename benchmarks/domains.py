@@ -88,9 +88,11 @@ def inset(pair, n):
 
 def pairs_right(said, pairs):
     "The share of pairs exactly right, beside and above one another, each with its interval."
-    wanted = np.array([[k in p.labels for k in KINDS] for p in pairs])
-    right, above = (said == wanted).all(1), np.array([p.above for p in pairs])
+    right, above = exactly_right(said, pairs), np.array([p.above for p in pairs])
     return {name: share(right[those]) for name, those in dict(beside=~above, above=above).items()}
+
+
+def exactly_right(said, pairs): return (said == [[k in p.labels for k in KINDS] for p in pairs]).all(1)
 
 
 def share(right): return [round(float(o), 3) for o in (right.mean(), *wilson(right.sum(), len(right)))]
@@ -117,7 +119,7 @@ def main():
             return dict(rows=rows(called(model, [p.file for p in judged]), judged, where),
                         without_colours=rows(called(model, [grey(p.file) for p in judged]), judged, where),
                         pairs=pairs_right(called(model, [p.joined() for p in pairs]), pairs),
-                        insets=share((insets == [[k in p.labels for k in KINDS] for p in pairs]).all(1)))
+                        insets=share(exactly_right(insets, pairs)))
         res = dict(command=shlex.join(['python', *sys.argv]), photographs=len(judged), judged=data_hash(judged),
                    bare={ARCH: measured(write_bare(Path(d)/'bare.onnx'))}, seeds={})
         for seed in range(args.seeds):
