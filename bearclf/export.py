@@ -16,7 +16,8 @@ from fastai.vision.all import (AffineCoordTfm, Flatten, IntToFloatTensor, Learne
 
 from . import __version__
 from .evaluate import answers, file_probs
-from .features import BearHead, Known, backbone_onnx, backbone_run, names_leading_to, to_int8, to_onnx
+from .features import (BearHead, Known, backbone_onnx, backbone_run, names_leading_to, to_int8, to_onnx,
+                              with_intermediate)
 from .inference import CARD_FORMAT, CARD_KEY, Classifier, parts_of
 from .multilabel import TrainingError, is_single, predictions
 from .pictures import DECODE_SIDE, open_picture, raise_for_machine, whole_file
@@ -99,7 +100,7 @@ class _MappedHead(torch.nn.Module):
         n = self.known.all.weight.shape[1] if self.known else layer.weight.shape[1]
         self.of_features, self.of_known = _apart(layer, n)
         if self.whole: self.whole_of_features, self.whole_of_known = _apart(self.whole.layer, n)
-    def forward(self, x):
+    def forward(self, x, intermediate=None):
         x = self.pool(x)
         hidden, few = self.of_features(x), x[..., ::2, ::2] # in this order: what is cut from bytes stays bytes
         known = self.known.said(few) if self.known else None
@@ -109,12 +110,13 @@ class _MappedHead(torch.nn.Module):
         said = self.attend(evidence[..., ::2, ::2]), evidence
         if not self.whole: return said
         scores = self.whole_of_features(few)
-        return *said, self.whole.odds(scores + self.whole_of_known(known) if self.known else scores)
+        return *said, self.whole.odds(scores + self.whole_of_known(known) if self.known else scores, intermediate)
 
 # %% ../nbs/22_export.ipynb #5f5c5cb4
 def _mapped(head):
     "`head` with its maps; None where it is neither `BearHead` nor fastai's of one layer."
     if isinstance(head, BearHead): return _MappedHead(head)
+    if not isinstance(head, torch.nn.Sequential): return None
     layers = [m for m in head if not isinstance(m, (torch.nn.Dropout, Flatten))]
     kinds = (torch.nn.AdaptiveAvgPool2d, torch.nn.BatchNorm1d, torch.nn.Linear)
     if tuple(map(type, layers)) == kinds: return _Mapped(_folded(*layers[1:])) # average, normalisation, linear
@@ -125,19 +127,22 @@ def _joined(body, head):
     import onnx
     body, head = onnx.load_from_string(body), onnx.load_from_string(head)
     body = onnx.compose.add_prefix(body, 'body_', rename_inputs=False, rename_outputs=False) # no name stands twice
-    graph = onnx.compose.merge_graphs(body.graph, head.graph, io_map=[('features', 'features')])
+    graph = onnx.compose.merge_graphs(body.graph, head.graph, io_map=[(i.name, i.name) for i in head.graph.input],
+                                      outputs=[o.name for o in head.graph.output])
     return onnx.helper.make_model(graph, opset_imports=head.opset_import, ir_version=head.ir_version)
 
 # %% ../nbs/22_export.ipynb #238a18c8
 def _write_floats(model, size, path):
     "Write the network `model` as ONNX; where it has maps, with those, and gives the file of its head alone, written too."
     mapped = _mapped(model[1]) if isinstance(model, torch.nn.Sequential) and len(model) == 2 else None
-    if mapped is None: return to_onnx(model, (3, *size), path, 'image', ['logits'])
+    if mapped is None: return to_onnx(model, dict(image=(3, *size)), path, ['logits'])
     import onnx
-    body, head = backbone_onnx(model[0], size), Path(f'{path}.head')
-    features = onnx.load_from_string(body).graph.output[0].type.tensor_type.shape
-    outputs = ['logits', 'evidence', *['whole']*bool(getattr(model[1], 'whole', None))]
-    to_onnx(mapped, [d.dim_value for d in features.dim][1:], head, 'features', outputs)
+    body, head = backbone_onnx(with_intermediate(model[0]), size), Path(f'{path}.head')
+    whole = getattr(model[1], 'whole', None)
+    shapes = {o.name: o.type.tensor_type.shape.dim for o in onnx.load_from_string(body).graph.output}
+    takes = ['features', *['intermediate']*bool(whole and whole.of_intermediate)]
+    to_onnx(mapped, {name: [d.dim_value for d in shapes[name]][1:] for name in takes}, head,
+            ['logits', 'evidence', *['whole']*bool(whole)])
     onnx.save(_joined(body, head.read_bytes()), path)
     return head
 
@@ -181,11 +186,12 @@ def _write_int8(learn, float_file, path, backbone, head):
     "Write the network in `float_file` in eight bits; only its `head`, behind `backbone`, where there are both."
     import onnx
     prepare = Classifier(float_file).preprocess
-    pictures = [prepare(f)[:1] for f in _some(learn.dls.train_ds, 128)]
+    pictures = [dict(image=prepare(f)[:1]) for f in _some(learn.dls.train_ds, 128)]
     try:
         if not (backbone and head): return to_int8(float_file, path, pictures)
-        see = backbone_run(backbone)
-        to_int8(head, small := Path(f'{head}.int8'), [see(torch.from_numpy(x)).numpy() for x in pictures])
+        see, takes = backbone_run(backbone), [i.name for i in onnx.load(head).graph.input]
+        seen = [see(torch.from_numpy(o['image'])) for o in pictures]
+        to_int8(head, small := Path(f'{head}.int8'), [{name: o[name].numpy() for name in takes} for o in seen])
         onnx.save(_joined(backbone, small.read_bytes()), path)
     except Exception as e:
         raise_for_machine(e, 'Making eight bits of the network', file=path)

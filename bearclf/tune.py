@@ -8,13 +8,14 @@ __all__ = ['RATE', 'CLOSEST', 'KeepKnown', 'SmoothLabels', 'TeachWhole', 'check_
 # %% ../nbs/21_tune.ipynb #244a9686
 import copy
 from contextlib import ExitStack, nullcontext
+from functools import partial
 
 import torch
 from fastai.vision.all import Callback, Learner, RandomResizedCrop
 from torch.nn.functional import conv2d, kl_div, log_softmax, logsigmoid
 from torch.overrides import TorchFunctionMode
 
-from .features import KeepBest, fit_or_stop, smoothed
+from .features import INTERMEDIATE, KeepBest, fit_or_stop, smoothed
 from .multilabel import SIDES, TrainingError, is_single
 from .other_class import Collage
 
@@ -42,10 +43,13 @@ class KeepKnown(Callback):
         body, head = self.model
         still, learning = _stages(body)
         self.teacher = copy.deepcopy(torch.nn.Sequential(*learning)).eval().requires_grad_(False)
-        self.layer, self.pool = head.known.all, head.pool
+        self.layer, self.pool, self.intermediate = head.known.all, head.pool, {}
         self.hooks = [still[-1].register_forward_hook(self._keep_below), body.register_forward_hook(self._keep_features)]
+        for n in INTERMEDIATE:
+            self.hooks.append(body.model.blocks[n].register_forward_hook(partial(self._keep_intermediate, n)))
     def _keep_below(self, part, x, below): self.below = below
     def _keep_features(self, body, x, features): self.features = features
+    def _keep_intermediate(self, n, stage, x, made): self.intermediate[n] = made
     def _said(self, features): return log_softmax(self.layer(self.pool(features)).float(), 1)
 
     def after_loss(self):
@@ -57,7 +61,7 @@ class KeepKnown(Callback):
     def close(self):
         "Let go of the backbone and of its copy."
         for hook in getattr(self, 'hooks', []): hook.remove()
-        self.teacher = self.below = self.features = None
+        self.teacher = self.below = self.features = self.intermediate = None
     after_fit = close
 
 # %% ../nbs/21_tune.ipynb #f4157833
@@ -76,7 +80,8 @@ class TeachWhole(Callback):
         if not self.training: return
         head, y = self.model[1], self.yb[0] > .5 # of smoothed labels
         alone = torch.tensor([len(part) == 1 for part in self.collage.parts], device=y.device) & (y.sum(1) == 1)
-        said = logsigmoid(head.whole(head.known(head.pool(self.keep.features.float()))))
+        intermediate = torch.cat([self.keep.intermediate[n].float().mean((2, 3), keepdim=True) for n in INTERMEDIATE], 1)
+        said = logsigmoid(head.whole(head.known(head.pool(self.keep.features.float())), intermediate))
         self.learn.loss_grad = self.learn.loss_grad - (said*y)[alone].sum()/len(y)
 
 # %% ../nbs/21_tune.ipynb #d5541dc9

@@ -216,14 +216,14 @@ def _slice(graph, numbers, node, after, shape):
     return dict(op='Sliced', shape=shape, slices=slices)
 
 # %% ../nbs/33_wasm.ipynb #c1c4ebf2
-_FLOATS = set('Add Sub Mul Div Relu Log ReduceSum ReduceMean Softmax Conv Resize Slice MatMul Reshape'.split())
+_FLOATS = set('Add Sub Mul Div Relu Log ReduceSum ReduceMean Softmax Conv Resize Slice MatMul Reshape Concat'.split())
 
 def _fits(graph, node):
     "Does `network.js` what the node does? Of what it is told beforehand it takes only what our models say."
     a, known = node.attributes, [graph.known(i) for i in node.inputs]
     def told(n): return len(known) > n and not any(k is None for k in known[1:])
     checks = dict(
-        Softmax=lambda: 'axis' in a, MatMul=lambda: told(1) and known[1].ndim == 2,
+        Softmax=lambda: 'axis' in a, Concat=lambda: 'axis' in a, MatMul=lambda: told(1) and known[1].ndim == 2,
         Slice=lambda: told(3) and known[1].min() >= 0 and (len(known) < 5 or known[4].min() > 0),
         Conv=lambda: told(1) and known[1].shape[2:] == (1, 1) and a.get('group', 1) == 1
                      and {*a.get('strides', ())} <= {1} and not any(a.get('pads', ())), Reshape=lambda: told(1),

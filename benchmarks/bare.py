@@ -25,7 +25,7 @@ def write_bare(path, arch=ARCH):
     "Write the backbone `arch` as a model file that answers as any other does."
     net = timm.create_model(arch)
     net.load_state_dict(packaged_weights(arch))
-    to_onnx(FirstChoice(net), (3, SIDE, SIDE), path, 'image', ['logits'])
+    to_onnx(FirstChoice(net), dict(image=(3, SIDE, SIDE)), path, ['logits'])
     update_card(path, format=CARD_FORMAT, name=f'bare {arch}', arch=arch, labels=list(KINDS), multi_label=True,
                 thresholds=dict.fromkeys(KINDS, .5), mean=[.5]*3, std=[.5]*3, resize=[SIDE]*2, size=[SIDE]*2)
     return path

@@ -93,3 +93,19 @@ def test_a_file_holds_the_backbone_that_saw_the_pictures(small, drawn, tmp_path)
     probs, _, said = file_answers(tmp_path/'mine.onnx', [p.file for p in pictures])
     assert probs == pytest.approx(heard, abs=.03)
     assert whole.std(0).min() > .1 and np.concatenate([o.whole for o in said]) == pytest.approx(whole.numpy(), abs=.05)
+
+def test_the_whole_hears_of_what_came_on_the_way(drawn, tmp_path):
+    "In the file as in training, of a backbone of ours."
+    import onnx
+    from bearclf.evaluate import file_answers
+    from bearclf.features import fit, see
+    pictures = [p for p in read_labels(drawn) if len(p.labels) == 1]
+    views = see(pictures, rounds=1)
+    learn, _ = fit(views, epochs=1)
+    features, intermediate = views.features[:len(pictures)].float(), views.intermediate[:len(pictures)].float()
+    whole, without = (learn.model[1].whole(features, o).numpy() for o in (intermediate, 0*intermediate))
+    assert np.abs(whole - without).max() > .1
+    export.export_onnx(learn, tmp_path/'mine.onnx', int8=True, backbone=views.backbone)
+    assert [o.name for o in onnx.load(tmp_path/'mine.onnx').graph.output] == ['logits', 'evidence', 'whole']
+    said = np.concatenate([o.whole for o in file_answers(tmp_path/'mine.onnx', [p.file for p in pictures])[2]])
+    assert whole.std(0).min() > .1 and said == pytest.approx(whole, abs=.05)

@@ -236,6 +236,17 @@ const OPS = {
       for (let k = 0; k < n; k++) data[i*columns + j] += a.data[i*n + k]*b.data[k*columns + j]
     return {dims: [...a.dims.slice(0, -1), columns], data}
   },
+  Concat(parts, {axis}) {
+    const at = positive(axis, parts[0].dims), dims = changed(parts[0].dims, at, sum(parts.map(p => p.dims[at])))
+    const [before] = around(dims, at), data = new Float32Array(count(dims))
+    let to = 0
+    for (let i = 0; i < before; i++) for (const part of parts) {
+      const n = part.data.length/before
+      data.set(part.data.subarray(i*n, (i + 1)*n), to)
+      to += n
+    }
+    return {dims, data}
+  },
   Reshape([x, {data: shape}]) {
     const dims = [...shape].map((d, i) => d || x.dims[i]), rest = -x.data.length/count(dims)
     return {dims: dims.map(d => d < 0 ? rest : d), data: x.data}
