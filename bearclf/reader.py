@@ -40,7 +40,9 @@ def _map(heat):
 # %% ../nbs/32_reader.ipynb #6e36d673
 def _check_cost(upload):
     "`PictureError` for a picture that would take long for its format alone."
-    im = open_header(io.BytesIO(upload), 'This file', DECODE_SIDE)
+    try: im = open_header(io.BytesIO(upload), 'This file', DECODE_SIDE)
+    except BearclfError: raise
+    except Exception: return # of as many kinds as there are formats: `open_picture` says what is wrong
     most = _COSTLY.get(im.format)
     if most and im.width*im.height > most:
         raise PictureError(f'This file has more than {most//10**6} megapixels, the limit for {im.format}; '
@@ -221,7 +223,7 @@ class Reader:
         while True:
             self._process.wait()
             if self._closing.wait(1): return
-            self._start()
+            with suppress(Exception): self._start() # where that fails for want of memory, it is tried again
 
     def ask(self,
         upload:bytes=b'' # what may be a picture; nothing asks for the model's labels and the examples

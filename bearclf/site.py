@@ -16,7 +16,7 @@ import bearclf
 from .drawn import draw
 from .inference import Classifier, MODEL
 from .page import examples, looks_for, main_html, title_of
-from .pictures import BearclfError, shown, whole_folder
+from .pictures import BearclfError, is_litter, shown, whole_folder
 from .wasm import for_browsers
 
 # %% ../nbs/33_site.ipynb #b0596578
@@ -170,8 +170,9 @@ def _keepers(files):
     "`files.js`: what the service worker keeps from the first visit on."
     version = hashlib.sha256()
     for name in sorted(files): version.update(name.encode() + hashlib.sha256(files[name]).digest())
-    kept = ['./', *sorted(f for f in files if not f.startswith(_LATER) and f not in ('index.html', 'sw.js'))]
-    values = dict(FILES=kept, VERSION=version.hexdigest()[:12], POLICY=POLICY)
+    own = ['./', *sorted({*files} - {'index.html', 'sw.js'})]
+    kept, later = ([f for f in own if f.startswith(_LATER) == is_later] for is_later in (False, True))
+    values = dict(FILES=kept, LATER=later, VERSION=version.hexdigest()[:12], POLICY=POLICY)
     return ''.join(f'const {k} = {json.dumps(v)}\n' for k, v in values.items()).encode()
 
 # %% ../nbs/33_site.ipynb #ffc091f3
@@ -205,7 +206,8 @@ def _check_place(out):
         raise BearclfError(f'There is no folder {shown(parent)} to make {shown(out.name)} in; make it first.')
     if out.exists() and not out.is_dir(): raise BearclfError(f'{shown(out)} is a file; give the name of a folder.')
     if not os.access(parent, os.W_OK): raise BearclfError(f'The folder {shown(parent)} may not be written to by you.')
-    if out.is_dir() and any(out.iterdir()) and not ((out/'files.js').is_file() and (out/'card.json').is_file()):
+    ours = (out/'files.js').is_file() and (out/'card.json').is_file()
+    if out.is_dir() and not ours and not all(map(is_litter, out.iterdir())):
         raise BearclfError(f'{shown(out)} holds what is no site of bearclf; give another folder, or empty it.')
 
 # %% ../nbs/33_site.ipynb #52c6c4ab

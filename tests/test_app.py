@@ -675,7 +675,7 @@ def binder():
 
 def test_as_on_binder(binder, visit):
     assert json.loads((ROOT/'binder'/'jupyter_server_config.json').read_text())['ServerApp']['tornado_settings'] == \
-        dict(websocket_max_message_size=MAX_BYTES + 2**20)
+        dict(websocket_max_message_size=2**20)
     page = visit(binder)
     teddy, large = upload(page, ('teddy.jpg', TEDDY_JPEG), ('noise.bmp', b'BM' + bytes(12*2**20))) # more than Jupyter takes by default
     expect(teddy.get_by_role('heading')).to_have_text(headline(TEDDY_JPEG))

@@ -1,7 +1,7 @@
 "The process that reads pictures for the page: hangs, deaths, keys."
 import json, os, random, subprocess, sys, time
 
-import psutil
+import psutil, pytest
 from PIL import Image
 
 from bearclf.drawn import draw
@@ -57,6 +57,14 @@ def test_only_who_has_the_key_is_answered():
         stranger = Reader.__new__(Reader)
         stranger.where, stranger._visitor = json.dumps([address, '00'*32]), b''
         assert 'stopped' in stranger.ask()['error'] and 'labels' in reader.ask()
+
+@pytest.mark.parametrize('upload', [TEDDY_JPEG[:200], b'\0\0\0\x18ftypheic' + bytes(500), b'RIFF\x10\0\0\0WEBPVP8 ' + bytes(9), b'P6 12'])
+def test_what_ends_in_its_header_kills_nobody(upload):
+    with Reader() as reader:
+        workers = {p.pid for p in psutil.Process(reader._process.pid).children(recursive=True)}
+        said = reader.ask(upload)['error']
+        assert said.startswith('This file is') and 'broke down' not in said
+        assert {p.pid for p in psutil.Process(reader._process.pid).children(recursive=True)} == workers
 
 def test_one_that_dies_is_started_again():
     with Reader() as reader:

@@ -140,6 +140,12 @@ def same(row, prediction, within=.03):
 
 # The same answers
 
+def os2(im):
+    "A bitmap with the short header of OS/2."
+    rows = [im.crop((0, y, im.width, y + 1)).tobytes('raw', 'BGR') for y in reversed(range(im.height))]
+    body = b''.join(row + bytes(-len(row) % 4) for row in rows)
+    return b'BM' + struct.pack('<IHHI', 26 + len(body), 0, 0, 26) + struct.pack('<IHHHH', 12, *im.size, 1, 24) + body
+
 def pictures():
     "Drawn pictures in every shape and format that browsers know: name -> content."
     long = draw(('black_bear', 'teddys'), random.Random(25)).resize((960, 240))
@@ -153,7 +159,7 @@ def pictures():
            'teddy.bmp': encoded(TEDDY, 'BMP'), 'teddy.avif': encoded(TEDDY, 'AVIF'), 'robot.jpg': ROBOT_JPEG, 'long.png': encoded(long, 'PNG'),
            'high.png': encoded(long.rotate(90, expand=True), 'PNG'), 'clear.png': encoded(clear, 'PNG'), 'lying.jpg': encoded(tall.rotate(90, expand=True), exif=exif),
            'grey.jpg': encoded(TEDDY.convert('L')), 'palette.png': encoded(TEDDY.quantize(32), 'PNG'), 'deep.png': encoded(deep, 'PNG'),
-           'progressive.jpg': encoded(TEDDY, progressive=True), 'tiny.png': encoded(TEDDY.resize((7, 5)), 'PNG')}
+           'progressive.jpg': encoded(TEDDY, progressive=True), 'more.png': encoded(TEDDY, 'PNG') + bytes(9000), 'os2.bmp': os2(TEDDY), 'tiny.png': encoded(TEDDY.resize((7, 5)), 'PNG')}
     sure = (('black_bear', 66), ('grizzly', 57), ('teddys', 22)) # all teddies to the model: in the middle of the scale a bit in a pixel counts
     for i, (kind, seed) in enumerate(sure): # where Python decodes at 1/2, 1/4, 1/8
         large = draw((kind,), random.Random(seed), size=1280)
@@ -284,8 +290,8 @@ def quick(tmp_path_factory):
             layer.weight.data[::3, 0].fill_(layer.weight.abs().max()*1.2)
             layer.weight.data[::3, -1, -1, -1] = -layer.weight.max()
     folder = tmp_path_factory.mktemp('quick')
-    to_onnx(net, (3, 75, 50), str(folder/'floats.onnx'), 'image', ['logits', 'evidence'])
-    to_int8(folder/'floats.onnx', folder/'quick.onnx', [torch.randn(4, 3, 75, 50).numpy()])
+    to_onnx(net, dict(image=(3, 75, 50)), str(folder/'floats.onnx'), ['logits', 'evidence'])
+    to_int8(folder/'floats.onnx', folder/'quick.onnx', [dict(image=torch.randn(4, 3, 75, 50).numpy())])
     update_card(folder/'quick.onnx', **card(resize=[75, 50], size=[75, 50], mean=[.485, .456, .406], std=[.229, .224, .225]))
     return folder/'quick.onnx'
 
@@ -302,7 +308,7 @@ def others(drawn, tmp_path_factory):
         learn = bear_learner(bear_dataloaders(read_labels(drawn), size=SIDES[arch]), arch)
         n = len(learn.dls.vocab)
         learn.model[1] = head = BearHead(1280, n)
-        head.whole = Whole(torch.randn(n + 1, 1280)/30, torch.zeros(n + 1), np.eye(n)[[*range(n), 0]])
+        head.whole = Whole(torch.randn(n + 1, 1280 + 384)/30, torch.zeros(n + 1), np.eye(n)[[*range(n), 0]], intermediate=384)
         export_onnx(learn, file := folder/f'{arch}.onnx', int8=True)
         rescale_logits(file, np.full(n, 3.), np.zeros(n))
         rescale_logits(file, np.full(n, 2.), np.zeros(n), ['whole'])
@@ -594,7 +600,14 @@ def test_a_folder_gives_the_pictures_below_it(url, visit, tmp_path):
     (tmp_path/'trip'/'b.jpg').write_bytes(TEDDY_JPEG)
     (tmp_path/'trip'/'day 1'/'a.jpg').write_bytes(ROBOT_JPEG)
     (tmp_path/'trip'/'notes.txt').write_text('bears')
+    for aside in ('@eaDir/b.jpg', '.thumbs/b.jpg', '._b.jpg'): # of a network disk, of a viewer, of macOS
+        (tmp_path/'trip'/aside).parent.mkdir(exist_ok=True)
+        (tmp_path/'trip'/aside).write_bytes(TEDDY_JPEG)
+    (tmp_path/'none').mkdir()
+    (tmp_path/'none'/'.hidden.jpg').write_bytes(TEDDY_JPEG)
     page = visit(url)
+    page.set_input_files('#folder', tmp_path/'none')
+    expect(page.locator('.bc-app')).to_contain_text('There are no pictures in this folder.')
     page.set_input_files('#folder', tmp_path/'trip')
     expect(page.locator('.bc-card .bc-bars')).to_have_count(2)
     assert {*table(page)} == {'trip/b.jpg', 'trip/day 1/a.jpg'}
@@ -705,12 +718,17 @@ def test_offline_after_the_first_visit(url, visit, server, monkeypatch):
     assert policy == room.POLICY # now the worker's own requests stand under it too
     threads = min(4, page.evaluate('() => crossOriginIsolated ? navigator.hardwareConcurrency : 0'))
     assert len(page.workers) == threads # the one that answers, and those that help it
+    page.goto(f'{url}index.html')
+    expect(page.locator('body')).to_have_attribute('data-ready', 'true')
 
 def test_a_new_build_takes_the_place_of_the_old(built, visit, server, runtime):
     url = built('renewed')
     page = visit(url)
     page.evaluate('() => navigator.serviceWorker.ready.then(() => true)')
     folder = server.folder/'a b'/'renewed'/'try'
+    for text in ('one', 'two'): # a page of somebody else's below it is none of its own
+        (folder/'news.txt').write_text(text)
+        assert page.evaluate('() => fetch("news.txt", {cache: "no-store"}).then(r => r.text())') == text
     (folder/'index.html').write_text((folder/'index.html').read_text().replace('Which bears', 'Which fine bears'))
     (folder/'files.js').write_text((folder/'files.js').read_text().replace('VERSION = "', 'VERSION = "x'))
     page.evaluate(UPDATED)

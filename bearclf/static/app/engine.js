@@ -57,10 +57,10 @@ const DEAD = `The server has not answered for ${PATIENCE/1000} seconds, so this 
 
 // Close a line, and tell who waits on it; soon there is another.
 function hangUp(old, words = LOST) {
+  for (const o of waiting.values()) if (o.line === old) o.fail(new Refusal(words))
+  old.close()
   if (socket !== old) return
   socket = null
-  old.close()
-  for (const o of waiting.values()) if (o.line === old) o.fail(new Refusal(words))
   setTimeout(alive, Math.min(30, 2**failures++)*1000)
 }
 
@@ -110,11 +110,12 @@ async function sent(blob, picture, wait) {
   return answer.finally(() => { clearTimeout(timer); waiting.delete(id) })
 }
 
-// What `send` gives; where the line breaks meanwhile, on the next one.
-async function again(send, tries = 3) {
+// What `send` gives; where the line breaks meanwhile, on a next one: after a second, two, four and eight.
+async function again(send, pause = 1000) {
   try { return await send() } catch (e) {
-    if (e.message !== LOST || tries === 1) throw e
-    return again(send, tries - 1)
+    if (e.message !== LOST || pause > 8000) throw e
+    await new Promise(done => setTimeout(done, pause))
+    return again(send, 2*pause)
   }
 }
 

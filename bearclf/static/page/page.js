@@ -1,7 +1,7 @@
 // The page: takes pictures from wherever a person has them, has each looked at in its turn, and shows the answers as
 // they come. Who answers is said by engine.js: a worker in this browser, or the process of this visitor on a server.
 import {csvOf, found, headline, kindsOf, moved, OTHER, ranked, whereInWords} from './answers.js'
-import {isPicture} from './pictures.js'
+import {isAside, isPicture} from './pictures.js'
 import {ask, AT_ONCE, begin, isReady} from './engine.js'
 
 const app = document.querySelector('.bc-app'), settings = JSON.parse(app.dataset.settings)
@@ -95,7 +95,7 @@ function answered(c, said) {
 // Cards
 
 function take(files, leftOut = 0) {
-  if (!files.length) return leftOut ? complain('There are no pictures in this folder.') : undefined
+  if (!files.length) return
   if (leftOut) aside += ` Left out: ${many(leftOut, 'file')}, no picture${leftOut === 1 ? '' : 's'}.`
   const fresh = files.slice(0, KEEP).map(file => ({name: file.webkitRelativePath || file.name, file}))
   for (const c of fresh) draw(c)
@@ -299,11 +299,12 @@ async function inside(entry) {
   const reader = entry.createReader(), entries = []
   for (let some; (some = await got((done, fail) => reader.readEntries(done, fail))).length;) entries.push(...some)
   entries.sort((a, b) => a.name < b.name ? -1 : 1)
-  return (await Promise.all(entries.filter(e => !e.name.startsWith('.')).map(inside))).flat()
+  return (await Promise.all(entries.filter(e => !isAside(e.name)).map(inside))).flat()
 }
 
 function takePicturesOf(files, certain = []) {
   const pictures = [...certain, ...files.filter(isPicture)]
+  if (!pictures.length) return complain('There are no pictures in this folder.')
   take(pictures, certain.length + files.length - pictures.length)
 }
 
@@ -351,7 +352,7 @@ function pasted(e) {
 function chosen({target}) {
   const files = [...target.files]
   target.value = '' // so that the same may be chosen again
-  if (target.id === 'folder') takePicturesOf(files)
+  if (target.id === 'folder') takePicturesOf(files.filter(f => !f.webkitRelativePath.split('/').slice(1).some(isAside)))
   else take(files)
 }
 

@@ -29,6 +29,7 @@ export function sizeOf(kind, bytes) {
   try {
     if (kind === 'png') return [view.getUint32(16), view.getUint32(20)]
     if (kind === 'gif') return [view.getUint16(6, true), view.getUint16(8, true)]
+    if (kind === 'bmp' && view.getUint32(14, true) === 12) return [view.getUint16(18, true), view.getUint16(20, true)]
     if (kind === 'bmp') return [Math.abs(view.getInt32(18, true)), Math.abs(view.getInt32(22, true))]
     if (kind === 'jpeg') return sizeOfJpeg(view)
     if (kind === 'webp') return sizeOfWebp(view)
@@ -79,9 +80,22 @@ export function isWhole(kind, bytes) {
     while (bytes[at] === 0xff && bytes[at + 1] !== 0xda && at < bytes.length) at += 2 + length()
     return has(0xff, 0xd9, at) >= 0
   }
-  if (kind === 'png') return String.fromCharCode(...bytes.subarray(-4096)).includes('IEND')
+  if (kind === 'png') return hasEnd(new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength))
   return true
 }
+
+// Has a PNG its last chunk? Anything may follow.
+function hasEnd(view) {
+  for (let at = 8; at + 12 <= view.byteLength; at += 12 + view.getUint32(at))
+    if (view.getUint32(at + 4) === 0x49454e44) return true
+  return false
+}
+
+// What systems and network disks put into folders, by `is_system` of bearclf/pictures.py, and what is hidden.
+const SYSTEM = new Set(['@eadir', '@tmp', '@recycle', '@recently-snapshot', '#recycle', '#snapshot', '$recycle.bin',
+  'recycler', 'system volume information', 'network trash folder', 'temporary items', '__macosx', '__pycache__',
+  'thumbs.db', 'desktop.ini'])
+export const isAside = name => name.startsWith('.') || SYSTEM.has(name.toLowerCase())
 
 export const isPicture = file => file.type.startsWith('image/')
   || /\.(jpe?g|jpe|jfif|mpo|png|webp|gif|bmp|dib|tiff?|jp2|j2k|p[bgpn]m|avif|hei[cf]|hif)$/i.test(file.name)

@@ -1,12 +1,14 @@
 // Keeps the page's own files, so that it opens without a network after the first visit. It sees no picture: those never
 // are a request.
-importScripts('files.js') // FILES, VERSION, POLICY: written when the site is built
+importScripts('files.js') // FILES, LATER, VERSION, POLICY: written when the site is built
 
 const OURS = `bearclf ${registration.scope} `, CACHE = OURS + VERSION
+const at = file => new URL(file, registration.scope).href
+const MINE = new Set([...FILES, ...LATER].map(at)) // what else lies below is another page's, or of an older version
 
 addEventListener('install', e => {
   skipWaiting()
-  e.waitUntil(caches.open(CACHE).then(cache => cache.addAll(FILES)))
+  e.waitUntil(caches.open(CACHE).then(cache => cache.addAll(FILES.map(file => new Request(file, {cache: 'no-cache'})))))
 })
 
 // The files of the version before stay, for a page that was opened with them.
@@ -17,19 +19,22 @@ addEventListener('activate', e => e.waitUntil((async () => {
 })()))
 
 // From the cache; what is not there, such as the decoder of HEIC, is fetched and kept. What is gone may be among the
-// files of the version before.
-async function answer(request) {
-  const cache = await caches.open(CACHE), kept = await cache.match(request, {ignoreSearch: true})
+// files of the version before. What is not ours is only passed on.
+async function answer(request, file) {
+  const none = () => null, mine = MINE.has(file), cache = mine && await caches.open(CACHE).catch(none)
+  const kept = cache && await cache.match(file)
   if (kept) return guarded(kept)
-  const fresh = await fetch(request).catch(() => null)
-  if (fresh?.status === 200) await cache.put(request, fresh.clone())
-  const found = fresh?.ok ? fresh : await caches.match(request) ?? fresh
-  return found ? guarded(found) : Response.error()
+  const fresh = await fetch(request).catch(none)
+  if (cache && fresh?.status === 200) await cache.put(file, fresh.clone()).catch(none) // the store may be full
+  const older = fresh?.ok ? null : await caches.match(file).catch(none)
+  if (older) return guarded(older)
+  return fresh ? (mine ? guarded(fresh) : fresh) : Response.error()
 }
 
 // The worker's own requests stand under the policy of its file, not under that of the page: so every file says it. And
 // what opens no other site's window and shows no other site's file may compute by several threads.
 function guarded(response) {
+  if (!response.status) return response // leads elsewhere
   const headers = new Headers(response.headers)
   headers.set('Content-Security-Policy', POLICY)
   headers.set('Cross-Origin-Opener-Policy', 'same-origin')
@@ -38,5 +43,7 @@ function guarded(response) {
 }
 
 addEventListener('fetch', e => {
-  if (e.request.method === 'GET' && e.request.url.startsWith(registration.scope)) e.respondWith(answer(e.request))
+  const {origin, pathname} = new URL(e.request.url), asked = origin + pathname
+  const file = asked === at('index.html') ? at('./') : asked
+  if (e.request.method === 'GET' && file.startsWith(registration.scope)) e.respondWith(answer(e.request, file))
 })

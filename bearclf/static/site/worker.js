@@ -43,11 +43,12 @@ async function ready() {
 }
 
 // A decoder of HEIC for browsers that have none of their own, fetched when the first such picture comes.
-let libheif
+let libheif, decoder // which lets go of a picture when it decodes the next one
 async function heic(bytes) {
   try { libheif ??= (await import('./heic/libheif-bundle.js')).default() }
   catch { throw new Refusal('The decoder of HEIC pictures can not be fetched; is there a network?') }
-  const images = new libheif.HeifDecoder().decode(bytes), image = images.find(o => o.is_primary()) ?? images[0]
+  decoder ??= new libheif.HeifDecoder()
+  const images = decoder.decode(bytes), image = images.find(o => o.is_primary()) ?? images[0]
   if (!image) throw new Refusal(DAMAGED)
   const pixels = new ImageData(image.get_width(), image.get_height())
   try {
