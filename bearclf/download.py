@@ -316,7 +316,9 @@ def _fetch_word(source, word, dest, manifest, pool, twice, ledger):
     before, there = _before(word, source, dest, manifest)
     start = len(there) if len(there) == len(before) else 0 # or what comes first now is not what came first then
     word.found = word.there
-    if word.kept >= n: return
+    if word.kept >= n:
+        with suppress(OSError): folder.rmdir() # if all of them lie elsewhere now
+        return
     with progress_bar(shown(word.query), total=n, initial=min(n, word.there), unit=' photographs', delay=1) as bar:
         coming = _Arrivals(word, source, manifest, bar, twice, ledger)
         try:
@@ -370,7 +372,7 @@ def download(
     source:str|Source|None=None, # a name that `open_source` knows, or your own; if None, what that takes
     dest:str|Path='images', # the folder for the set, made where there is none
     licence:str|Iterable[str]='cc', # 'cc': Creative Commons and the public domain; 'any'; or names such as 'by', 'cc0'
-    size:str='large', # 'small' (320 pixels, at most), 'medium' (640), 'large' (1024) or 'original'
+    size:str='large', # 'small' (320 pixels at most; of Openverse 600), 'medium' (640), 'large' (1024), 'original'
     key:str=None, # Flickr's or Openverse's; if None, see `flickr_key` and `openverse_keys`
     secret:str=None, # that belongs to Openverse's key
     check:bool=True, # `verify` the set at the end?

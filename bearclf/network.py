@@ -104,13 +104,14 @@ class _Adapter(HTTPAdapter):
 def _wait_asked(response):
     "The seconds that an answer of urllib3's asks to wait; `None` if it says nothing of it."
     try: return Retry().get_retry_after(response)
-    except InvalidHeader: return None
+    except (InvalidHeader, ValueError, OverflowError): return None
 
 # %% ../nbs/10_network.ipynb #d327dc65
 class _Retry(Retry):
     "Waits before the second try too, and takes a server that asks for more than `_PATIENCE` at its word."
     RETRY_AFTER_STATUS_CODES = frozenset({503}) # for 429, see `_Owner`
 
+    def get_retry_after(self, response): return _wait_asked(response)
     def get_backoff_time(self): return max(super().get_backoff_time(), self.backoff_factor)
 
     def increment(self, method=None, url=None, response=None, error=None, _pool=None, _stacktrace=None):
@@ -231,6 +232,7 @@ def _session(allow, tries, backoff, contact):
         session.mount(scheme, _Adapter(frozenset(allow), max_retries=retry, pool_maxsize=AT_ONCE + 1)) # and a query
     session.headers.update({'User-Agent': user_agent(contact), 'Accept-Encoding': 'identity'})
     session.auth = lambda request: request  # or requests would look into ~/.netrc
+    session.resolve_redirects = lambda *args, **kwargs: iter(()) # or requests would read the content of each
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     return session
 
@@ -288,7 +290,7 @@ class _Asking:
         return res
 
     def _once(self, method, url, is_file, kwargs):
-        "The answer at the end of all redirects. (requests would read the content of each.)"
+        "The answer at the end of all redirects."
         asked = url
         for _ in range(_REDIRECTS + 1):
             owner = self._owner(url)

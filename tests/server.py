@@ -361,13 +361,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def endless_error(self, body): self.endless(body, 503)
 
-    def endless(self, body, status=200):
+    def endless(self, body, status=200, **headers):
         self.send_response(status)
-        self.send_header('Transfer-Encoding', 'chunked')
+        for k, v in {'Transfer-Encoding': 'chunked', **headers}.items(): self.send_header(k, v)
         self.end_headers()
         while True: self.wfile.write(b'10000\r\n' + bytes(65536) + b'\r\n')
 
     def redirect(self, to): self.send(b'', 302, Location=to)
+    def redirect_endless(self, body): self.endless(body, 302, Location=f'{self.server.url}/photo/l/77.jpg')
     def redirect_here(self, body): self.redirect(f'{self.server.url}/photo/l/77.jpg')
     def redirect_other_host(self, body): self.redirect(f'http://localhost:{self.server.server_address[1]}/photo/l/78.jpg')
     def redirect_beyond(self, body): self.redirect(self.server.beyond)

@@ -14,7 +14,7 @@ from server import Server, hasty, is_whole, net, picture, service
     ('html', 1, 'not a picture'), ('empty', 1, 'is empty'), ('half-a-picture', 1, 'damaged or cut short'),
     ('too-large', 1, 'more than 200,000 bytes'), ('huge-by-its-header', 1, 'more than 200,000 bytes'),
     ('endless', 1, 'more than 200,000 bytes'), ('endless-error', 1, ''), ('bomb', 1, 'more than 200,000 bytes'), ('forbidden', 1, 'answered 403'),
-    ('wrong-type', 1, ''), ('redirect-here', 1, ''),
+    ('wrong-type', 1, ''), ('redirect-here', 1, ''), ('redirect-endless', 1, ''),
     ('redirect-other-host', 1, 'private network'),
     ('redirect-private', 1, 'private network'), ('redirect-metadata', 1, 'private network'), ('redirect-file', 1, 'not one of the web'),
     ('redirect-loop', 6, 'without end'), ('redirect-no-dns', 1, 'can not be found')])
