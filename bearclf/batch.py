@@ -13,7 +13,7 @@ from contextlib import closing
 from datetime import datetime, timezone
 from fnmatch import fnmatch
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from .pictures import BearclfError, DataError, OTHER, PictureError, is_picture, shown, threaded, walk
 
@@ -51,6 +51,11 @@ def _located(address):
     store = _store(address[:address.index('://') + 3])
     return store, store._strip_protocol(address)
 
+def _as_listed(address):
+    "An address as its store gives it, which may have several names for itself."
+    store, path = _located(address)
+    return store.unstrip_protocol(path)
+
 def _stored(address):
     "Addresses of all files below `address`, sorted; itself, if it is a file or nothing is there."
     store, path = _located(address)
@@ -58,27 +63,48 @@ def _stored(address):
     except FileNotFoundError: found = []
     except Exception as e: # of as many kinds as there are stores
         raise DataError(f'{shown(address)} can not be listed ({_reason(e)}).') from None
-    return sorted(map(store.unstrip_protocol, found)) or [address]
+    return sorted(map(store.unstrip_protocol, found)) or [_as_listed(address)]
+
+# %% ../nbs/31_batch.ipynb #b7a12e47
+def _plain(pattern):
+    "A pattern of `--exclude` as the paths are written that it is compared with."
+    if is_address(pattern): return pattern.rstrip('/')
+    return os.path.normpath(pattern) if {*pattern} - {*'*?./'} else pattern
+
+def _ways(f, path, absolute):
+    "All that a pattern may name `f` by, one of the pictures below `path`: names and paths, its own and its folders'."
+    slash, top = ('/', _as_listed(path).rstrip('/')) if is_address(path) else (os.sep, str(Path(path)))
+    if str(f) == top: below = ()
+    else: below = f[len(top) + 1:].split('/') if is_address(path) else f.relative_to(top).parts
+    heads = [slash.join(below[:n + 1]) for n in range(len(below))]
+    paths = [str(f), *(top + slash + head for head in heads)]
+    return map(os.path.abspath, paths) if absolute else [os.path.basename(f), *below, *heads, *paths]
 
 # %% ../nbs/31_batch.ipynb #b7a12e48
 class Inputs:
     "The pictures that files and folders stand for, each once, in order. What is passed over is counted on the way."
     def __init__(self,
         paths:Iterable, # files, folders, or addresses of them
-        exclude:Iterable=(), # patterns of names or of paths below the folder, such as `thumbs` or `*_small.jpg`
+        exclude:Iterable=(), # patterns of names or of paths, as given or below that, such as `thumbs` or `*_small.jpg`
         outside:str|Path|None=None # a folder that is left out
     ):
-        self.paths, self.exclude = [*paths], [*exclude]
+        self.paths, self.exclude = [*paths], [*map(_plain, exclude)]
         self.outside = os.path.join(os.path.realpath(outside), '') if outside else None
         self.passed, self.empty = Counter(), [] # {kind of file: how many}, folders without pictures
+        self.under = 0 # pictures left out as they lie in `outside`
 
     def _of(self, path):
         "The pictures of one of the paths. A file is one, whatever its name, and that it does not exist is an answer."
-        if is_address(path): return (f for f in _stored(path) if f == path or is_picture(f) or self._passes(f))
-        try: below = walk(path, closed=True) if os.path.isdir(path) else None
-        except DataError: below = None
-        if below is None: return iter([Path(path)])
-        return (f for f in below if is_picture(f) or self._passes(f))
+        if is_address(path):
+            itself = _as_listed(path)
+            return (f for f in _stored(path) if f == itself or is_picture(f) or self._passes(f))
+        if not os.path.isdir(path): return iter([Path(path)])
+        return (f for f in self._walk(path) if is_picture(f) or self._passes(f))
+
+    def _walk(self, path):
+        "All files below a folder. One that can't be read is an answer, too."
+        try: yield from walk(path, closed=True)
+        except DataError: yield Path(path)
 
     def _passes(self, f):
         "Is `f`, which is no picture by its name, a folder that can't be read? Anything else is passed over."
@@ -86,21 +112,20 @@ class Inputs:
         if kind := _PASSED_KIND.get(os.path.splitext(f)[1].lower()): self.passed[kind] += 1
 
     def _left_out(self, f, path, real):
-        below = PurePosixPath if is_address(path) else Path
-        names = below(f).relative_to(path).parts if f != below(path) else ()
-        names = names or (os.path.basename(f),)
-        if self.outside and real.startswith(self.outside): return True
-        return any(fnmatch(name, p) for p in self.exclude for name in (*names, os.path.join(*names), str(f)))
+        if self.outside and real.startswith(self.outside):
+            self.under += 1
+            return True
+        return any(fnmatch(way, p) for p in self.exclude for way in _ways(f, path, os.path.isabs(p)))
 
     def __iter__(self):
         "`DataError` at the end, if there was no picture at all."
-        self.passed, self.empty, seen = Counter(), [], set()
+        self.passed, self.empty, self.under, seen = Counter(), [], 0, set()
         folder = lru_cache(64)(os.path.realpath)
         for path in self.paths:
             f = None
             for f in self._of(path):
                 if is_address(path): real = f
-                else: real = os.path.realpath(f) if f.is_symlink() else os.path.join(folder(f.parent), f.name)
+                else: real = os.path.realpath(f) if os.path.islink(f) else os.path.join(folder(f.parent), f.name)
                 if real not in seen and not self._left_out(f, path, real):
                     seen.add(real)
                     yield f
@@ -110,6 +135,10 @@ class Inputs:
     def _nothing(self):
         "A sentence for the one who gave paths without pictures."
         where = f'the folder {shown(self.paths[0])}' if len(self.paths) == 1 else f'these {len(self.paths)} places'
+        if self.under:
+            if all(os.path.join(os.path.realpath(p), '').startswith(self.outside) for p in self.paths):
+                return f'All of {where} lies in the folder to sort into; give another one to --sort.'
+            return f'There is nothing left to look at in {where}: what is there is sorted already.'
         if len(self.empty) < len(self.paths): return f'--exclude leaves no picture in {where}.'
         return f'There are no pictures in {where}; give one that holds .jpg, .png, .webp or .heic files.'
 
@@ -131,7 +160,8 @@ def file_state(
     try: s = os.stat(file)
     except OSError: return dict(bytes=None, modified=None)
     seconds, nanoseconds = divmod(s.st_mtime_ns, 10**9)
-    at = datetime.fromtimestamp(seconds, timezone.utc).replace(microsecond=nanoseconds//1000)
+    try: at = datetime.fromtimestamp(seconds, timezone.utc).replace(microsecond=nanoseconds//1000)
+    except (ValueError, OverflowError, OSError): return dict(bytes=s.st_size, modified=None) # no such year
     return dict(bytes=s.st_size, modified=at.isoformat(timespec='microseconds'))
 
 def _stored_state(address):

@@ -415,7 +415,8 @@ def undo(
     path = Path(os.path.abspath(path))
     if not path.is_dir(): raise DataError(f'There is no folder {shown(path)}.')
     settle(path)
-    came = {new: old for old, new, _, why in moves_in(path, list(read_manifest(path))) if not why.endswith('by hand')}
+    last = {new: (old, why) for old, new, _, why in moves_in(path, list(read_manifest(path)))} # the last of each
+    came = {new: old for new, (old, why) in last.items() if not why.endswith('by hand')}
     left, moves = [], []
     try:
         for new, old in came.items():

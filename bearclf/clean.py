@@ -14,9 +14,10 @@ from pathlib import Path
 from .checks import DUPLICATE_DISTANCE, alike, look_at
 from .data import labels_below
 from .inference import Classifier
+from .labels import as_label
 from .manifest import aside_of, listed_files, move_recorded, rows_follow, settle
-from .pictures import (BearclfError, DataError, PictureError, open_picture, picture_files, shown, static,
-                              threaded)
+from .pictures import (BearclfError, DataError, PictureError, folder_entries, open_picture, picture_files, shown,
+                              static, threaded)
 
 # %% ../nbs/16_clean.ipynb #088e742b
 @dataclass
@@ -164,7 +165,9 @@ class Cleaner(_Moves):
             raise DataError(f'{shown(label)!r} is no label to move a picture to.')
         if o.labels == (label,): return
         parts = o.file.relative_to(self.path).parts
-        self._step(self._go(place, self.path.joinpath(label, *(parts[1:] or parts)), (label,), 'moved'))
+        folders = [e.name for e in folder_entries(self.path) if as_label(e.name) == label and e.is_dir()]
+        folder = label if label in folders else next(iter(folders), label)
+        self._step(self._go(place, self.path.joinpath(folder, *(parts[1:] or parts)), (label,), 'moved'))
 
     def set_aside(self,
         place:int # of the picture in the list

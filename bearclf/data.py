@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from .drawn import draw, drawn_root
 from .labels import as_label, label_name, read_corrections, read_labels_csv, refuse_twins, unfit_label # label_name: for who takes it from here
-from .pictures import (DECODE_SIDE, DataError, LABELS_CSV, OTHER, PictureError, folder_entries, iter_pictures,
+from .pictures import (DECODE_SIDE, DataError, LABELS_CSV, OTHER, PictureError, folder_entries, is_kind, iter_pictures,
                               open_picture, picture_files,
                               picture_size, sha256, shown, threaded)
 
@@ -91,6 +91,8 @@ def _label_troubles(pictures):
     if len({o.labels for o in pictures}) < 2:
         yield (f'All pictures have the same label ({shown(", ".join(counts) or "none")}); '
                'training needs at least two folders of different labels.')
+    if not any(map(is_kind, counts)):
+        yield f'There is nothing to look for but {" and ".join(sorted(counts))}; training needs at least one kind.'
     for l, n in counts.items():
         if n < 2: yield (f'The label {shown(l)} has only one picture; '
                          'it needs at least two, to learn from one and to test on the other.')

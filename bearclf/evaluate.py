@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['BETA', 'SAMPLES', 'weighted_scores', 'answers', 'wilson', 'evaluate', 'plot_scores', 'targets_of', 'valid_scores',
-           'file_answers', 'file_probs', 'file_scores', 'Pair', 'pair_up', 'expected_calibration_error', 'platt',
-           'temperature', 'calibrated', 'f1_thresholds', 'bound_false_bears', 'choose_thresholds', 'peaks_apart',
-           'Said', 'pooled', 'plot_precision_recall', 'plot_reliability', 'called_what', 'plot_called_what']
+           'file_answers', 'file_probs', 'Pair', 'pair_up', 'expected_calibration_error', 'platt', 'temperature',
+           'calibrated', 'f1_thresholds', 'bound_false_bears', 'choose_thresholds', 'peaks_apart', 'Said', 'pooled',
+           'plot_precision_recall', 'plot_reliability', 'called_what', 'plot_called_what']
 
 # %% ../nbs/20_evaluate.ipynb #956cd5d7
 import random
@@ -194,18 +194,6 @@ def file_probs(
 )->np.ndarray: # (pictures, labels) probabilities, 0 to 1
     "The probabilities alone, of `file_answers`."
     return file_answers(path, pictures)[0]
-
-# %% ../nbs/20_evaluate.ipynb #a3c049f6
-def file_scores(
-    path:str|Path, # a model file
-    pictures:list, # of `Labelled`
-    **kwargs # for `evaluate`
-)->pd.DataFrame:
-    "`evaluate` of the model file on `pictures`, with its own thresholds."
-    card = Classifier(path).card
-    probs, targets = file_probs(path, [p.file for p in pictures]), targets_of([p.labels for p in pictures], card.labels)
-    how = dict(thresholds=card.thresholds) if card.multi_label else dict(single=True)
-    return evaluate(probs, targets, card.labels, **how | kwargs)
 
 # %% ../nbs/20_evaluate.ipynb #d43daa59
 class Pair(NamedTuple):

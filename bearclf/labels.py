@@ -103,9 +103,12 @@ def _read_rows(f, path, table, missing_ok):
     "The rows of the open `labels.csv` `f`."
     rows, reader = {}, csv.DictReader(f)
     if not {'file', 'labels'} <= set(reader.fieldnames or ()):
-        raise DataError(f'{table} lacks the columns "file" and "labels" in its first line.')
+        raise DataError(f'{table} lacks the columns "file" and "labels" in its first line, with a comma between them.')
     for row in reader:
+        more = [o for o in row.pop(None, []) if o.strip()]
+        if not more and not any((o or '').strip() for o in row.values()): continue # as Excel writes empty ones
         at, name = f'{table}, line {reader.line_num}', (row['file'] or '').strip()
+        if more: raise DataError(f'{at} has {shown(more[0])!r} after the last column; several labels go into one, as in "a;b".')
         file = _listed_file(path, name, at, missing_ok)
         if file in rows:
             raise DataError(f'{at} names {shown(name)} a second time; join the labels in one line, as in "a;b".')

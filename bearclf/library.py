@@ -6,13 +6,13 @@
 __all__ = ['HOW', 'load_exiv2', 'add_sidecar', 'sort_picture', 'doubt', 'Report']
 
 # %% ../nbs/31_library.ipynb #08aa71fa
-import base64, filecmp, functools, html, io, itertools, os, re, shutil
+import base64, filecmp, functools, html, io, itertools, os, re, shutil, threading, unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
 from .batch import kinds_in
-from .pictures import (BearclfError, DataError, OTHER, PictureError, open_picture, remove_parts,
+from .pictures import (BearclfError, DataError, OTHER, PictureError, beside, open_picture, remove_parts,
                               shown, static, threaded, whole_file)
 from .tables import check_output
 
@@ -41,7 +41,7 @@ _EMPTY = b'''<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?>
 def _sidecar_of(file):
     "The sidecar of a photograph: the one that is there, else the one to make."
     names = [name for end in ('.xmp', '.XMP') for name in (file.with_name(file.name + end), file.with_suffix(end))]
-    return next((f for f in names if f.is_file()), names[0])
+    return next((f for f in names if os.path.isfile(f)), names[0])
 
 # %% ../nbs/31_library.ipynb #e7e868ac
 def _add_words(exiv2, data, words):
@@ -78,9 +78,9 @@ def add_sidecar(
     exiv2, sidecar, words = load_exiv2(), _sidecar_of(Path(file)), [*words]
     _tidy(sidecar.parent)
     if not words: return None
-    try: content = _added(exiv2, sidecar.read_bytes() if sidecar.is_file() else _EMPTY, words)
+    try: content = _added(exiv2, sidecar.read_bytes() if os.path.isfile(sidecar) else _EMPTY, words)
     except OSError as e: raise DataError(f'{shown(sidecar)} can not be read ({e.strerror or e}).') from e
-    except (ElementTree.ParseError, exiv2.Exiv2Error):
+    except (ElementTree.ParseError, LookupError, exiv2.Exiv2Error): # LookupError: an encoding that is none
         raise DataError(f'{shown(sidecar)} is no XMP that can be added to; it was left as it is.') from None
     if content is None: return None
     with whole_file(sidecar) as part: part.write_bytes(content)
@@ -101,29 +101,64 @@ def _place(file, folder, how):
         if os.path.samefile(to, file) or how != 'link' and filecmp.cmp(to, file, shallow=False): return to, False
 
 # %% ../nbs/31_library.ipynb #9277bee0
+class _Taken(Exception): "Something has come to a place since it was found to be free."
+
 def _put(file, to, how):
-    "One file at one place, whole or not at all."
+    "One file at one place, whole or not at all; never in the place of another: then it is `_Taken`."
     to.parent.mkdir(parents=True, exist_ok=True)
-    if how == 'link': to.symlink_to(file.resolve())
-    else:
-        with whole_file(to) as part: shutil.copy2(file, part)
+    part = beside(to, f'.{os.getpid()}-{threading.get_ident()}.part')
+    try:
+        if how == 'link': return to.symlink_to(file.resolve())
+        shutil.copy2(file, part)
+        try: os.link(part, to)
+        except FileExistsError: raise
+        except OSError: # a disk without hard links
+            os.close(os.open(to, os.O_CREAT | os.O_EXCL)) # the name is ours now
+            try: os.replace(part, to)
+            except BaseException:
+                to.unlink(missing_ok=True)
+                raise
+    except FileExistsError: raise _Taken from None
+    finally: part.unlink(missing_ok=True)
 
 # %% ../nbs/31_library.ipynb #9750fc54
-def _at(file): return os.path.join(os.path.realpath(file.parent), file.name)
+def _same_name(a, b): return len({unicodedata.normalize('NFC', f.name).casefold() for f in (a, b)}) == 1
+
+def _is_itself(to, file):
+    "Is `to` the very entry that `file` is, perhaps in another spelling, and no copy of it?"
+    return os.path.lexists(to) and os.path.samefile(to.parent, file.parent) and _same_name(to, file)
+
+def _remove(file, others):
+    "Remove `file`, unless one of `others` is `file` itself by another way, as on a share that is mounted twice."
+    hidden = beside(file, f'.{os.getpid()}-{threading.get_ident()}.moving')
+    os.rename(file, hidden)
+    try:
+        if not any(_same_name(to, file) and os.path.lexists(to.with_name(hidden.name)) for to in others): hidden.unlink()
+    finally:
+        if os.path.lexists(hidden): os.rename(hidden, file)
 
 # %% ../nbs/31_library.ipynb #0a55dcea
 def _put_all(file, places, how, leaves):
-    "A picture at all its places, and its sidecar beside it; does it leave its old place?"
-    sidecar = file.with_name(file.name + '.xmp')
-    beside = [to.with_name(to.name + '.xmp') for to, _ in places] if sidecar.is_file() else []
-    new = [to for to, is_new in places if is_new]
+    "A picture at all its places, and its sidecar beside it; `leaves`: not at its old one."
+    sidecar = _sidecar_of(file)
+    away = [to for to, _ in places if not _is_itself(to, file)] if os.path.isfile(sidecar) else []
+    sidecars = [_named(to, sidecar.suffix) for to in away]
     for to, _ in places: _tidy(to.parent)
-    for to in new: _put(file, to, how)
-    for to in beside:
-        if not os.path.lexists(to): _put(sidecar, to, how)
+    for to, is_new in places:
+        if is_new: _put(file, to, how)
+    as_link = how == 'link' and (not leaves or sidecar.is_symlink())
+    for to in sidecars:
+        if not os.path.lexists(to): _put(sidecar, to, 'link' if as_link else 'copy')
     if not leaves: return
-    if beside and all(filecmp.cmp(to, sidecar, shallow=False) for to in beside): sidecar.unlink()
-    file.unlink()
+    own = sidecar.name.startswith(file.name) # else it may belong to a RAW file as well, and stays
+    if own and sidecars and all(_same(to, sidecar) for to in sidecars): _remove(sidecar, sidecars)
+    _remove(file, [to for to, _ in places])
+
+def _named(file, ending):
+    "The name of a sidecar; where that would be too long for a name, without the suffix of `file`."
+    return file.with_name((file.name if len(os.fsencode(file.name + ending)) < 256 else file.stem) + ending)
+
+def _same(a, b): return a.is_symlink() == b.is_symlink() and filecmp.cmp(a, b, shallow=False)
 
 # %% ../nbs/31_library.ipynb #962babbd
 def sort_picture(
@@ -137,9 +172,13 @@ def sort_picture(
     file = Path(row['file'])
     try:
         put = 'link' if how == 'move' and file.is_symlink() else how # a link is moved as a link
-        places = [_place(file, Path(dest)/_folder(label), put) for label in kinds_in(row) or ['nothing_found']]
-        leaves = how == 'move' and not any(_at(to) == _at(file) for to, _ in places) # or it lies in its folder already
-        if not dry_run: _put_all(file, places, put, leaves)
+        while True: # until nobody takes a name from us
+            places = [_place(file, Path(dest)/_folder(label), put) for label in kinds_in(row) or ['nothing_found']]
+            leaves = how == 'move' and not any(_is_itself(to, file) for to, _ in places) # or it lies in its folder already
+            if dry_run: break
+            try: _put_all(file, places, put, leaves)
+            except _Taken: continue
+            break
     except OSError as e:
         raise DataError(f'{shown(file)} can not be put into {shown(dest)} ({e.strerror or e}); '
                         'it is where it was.') from e

@@ -8,7 +8,7 @@ __all__ = ['MANIFEST', 'CREDITS', 'CREDITS_CSV', 'NOTICES', 'read_manifest', 'fo
            'moves_in', 'settle', 'write_credits']
 
 # %% ../nbs/12_manifest.ipynb #262dfa6f
-import csv, errno, html, itertools, json, os, re, shutil
+import csv, errno, html, itertools, json, os, re, shutil, unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -36,8 +36,10 @@ def _row_in(line, file, i):
     "What line `i` of the manifest `file` says."
     try: row = json.loads(line)
     except ValueError: row = None
-    if isinstance(row, dict): return row
-    raise DataError(f'{shown(file)}, line {i}, is no JSON object; correct or remove the line.')
+    if isinstance(row, dict):
+        names, keys = ([row.get(k, '') for k in ks] for ks in (('file', 'moved_to'), ('source', 'id', 'query')))
+        if all(isinstance(o, str) for o in names) and not any(isinstance(o, (list, dict)) for o in keys): return row
+    raise DataError(f'{shown(file)}, line {i}, is no JSON object of a photograph; correct or remove the line.')
 
 # %% ../nbs/12_manifest.ipynb #e71d15e0
 def read_manifest(
@@ -205,7 +207,7 @@ def move_file(
         except FileExistsError: continue
         try: _place(file, to)
         except BaseException:
-            if os.path.lexists(file): to.unlink(missing_ok=True)
+            if os.path.lexists(file) or not os.path.getsize(to): to.unlink(missing_ok=True) # still the empty one
             raise
         return to
 
@@ -221,14 +223,18 @@ def _write_rows(table, names, rows):
         w.writerows(rows)
 
 # %% ../nbs/12_manifest.ipynb #b3f32968
+def _spelt(file):
+    "The name of a file as all spellings of it that a `labels.csv` may have: with slashes, in one form of Unicode."
+    return unicodedata.normalize('NFC', os.path.normpath(str(file).strip().replace('\\', '/')))
+
 def _move_rows(path, aside, moved):
     "Take the lines of the files `moved` ({old name: new name}) from the `labels.csv` of `path` to that of `aside`."
     names, rows = _read_rows(path/LABELS_CSV)
-    new = {id(r): moved.get(os.path.normpath(r['file'].strip())) for r in rows}
+    new = {id(r): moved.get(_spelt(r['file'])) for r in rows}
     if not any(new.values()): return
-    there = _read_rows(aside/LABELS_CSV)[1]
+    their_names, there = _read_rows(aside/LABELS_CSV)
     add = [{**r, 'file': new[id(r)]} for r in rows if new[id(r)]]
-    _write_rows(aside/LABELS_CSV, names, there + [r for r in add if r['file'] not in {o['file'] for o in there}])
+    _write_rows(aside/LABELS_CSV, [*dict.fromkeys([*their_names, *names])], there + [r for r in add if r['file'] not in {o['file'] for o in there}])
     _write_rows(path/LABELS_CSV, names, [r for r in rows if not new[id(r)]])
 
 # %% ../nbs/12_manifest.ipynb #011b058f
@@ -236,7 +242,7 @@ def _rename_rows(path, moved):
     "Let lines of `labels.csv` name other files, and labels where they are given: {old: (new, labels or `None`)}."
     names, rows = _read_rows(path/LABELS_CSV)
     for row in rows:
-        file, labels = moved.get(os.path.normpath(row['file'].strip()), (None, None))
+        file, labels = moved.get(_spelt(row['file']), (None, None))
         if file: row['file'] = file
         if labels is not None: row['labels'] = ';'.join(labels)
     _write_rows(path/LABELS_CSV, names, rows)
@@ -245,7 +251,9 @@ def _rename_rows(path, moved):
 def aside_of(
     path:Path # the folder of a set
 )->Path:
-    "The folder beside it, for what is set aside."
+    "The folder beside it, for what is set aside. `DataError` where nothing lies beside."
+    path = path if path.name else Path(os.path.abspath(path))
+    if not path.name: raise DataError(f'{shown(path)} is the top of a disk; give a folder in it.')
     return path.with_name(path.name + '_set_aside')
 
 def listed_files(
@@ -290,12 +298,13 @@ def rows_follow(
 ):
     "Let the lines of `labels.csv`, of the set and of what is set aside from it, follow their files."
     aside, out, back, within = aside_of(path), {}, {}, {}
-    here, there = read_labels_csv(path, missing_ok=True), read_labels_csv(aside, missing_ok=True)
+    def name(file, folder): return _spelt(os.path.relpath(file, folder))
+    here, there = ({name(f, folder) for f in read_labels_csv(folder, missing_ok=True)} for folder in (path, aside))
     for old, new, labels in moves:
-        if old in here and new.is_relative_to(aside):
-            out[os.path.relpath(old, path)] = new.relative_to(aside).as_posix()
-        elif old in here: within[os.path.relpath(old, path)] = new.relative_to(path).as_posix(), labels
-        elif old in there: back[os.path.relpath(old, aside)] = new.relative_to(path).as_posix()
+        of_set, of_aside = name(old, path), name(old, aside)
+        if of_set in here and new.is_relative_to(aside): out[of_set] = new.relative_to(aside).as_posix()
+        elif of_set in here: within[of_set] = new.relative_to(path).as_posix(), labels
+        elif of_aside in there: back[of_aside] = new.relative_to(path).as_posix()
     if out: _move_rows(path, aside, out)
     if back: _move_rows(aside, path, back)
     if within: _rename_rows(path, within)
@@ -368,7 +377,8 @@ def settle(
             record_move(path, new, old, 'it is where it was')
             last[new] = old, None
             del last[old]
-    gone = [f for d in (path, aside) for f in read_labels_csv(d, missing_ok=True) if f in last and not f.is_file()]
+    missing = {_spelt(f) for d in (path, aside) for f in read_labels_csv(d, missing_ok=True) if not f.is_file()}
+    gone = [f for f in last if _spelt(f) in missing]
     rows_follow(path, [(f, *last[f]) for f in gone if ours(last[f][0]) and last[f][0].is_file()])
     return _set_leftovers_aside(path, lines)
 
@@ -417,7 +427,7 @@ def _write_credits_csv(out, path, rows):
         table = csv.writer(f, lineterminator='\n')
         table.writerow(_CREDITED)
         for file, row in rows:
-            cells = [str(row.get(k, '')) for k in known]
+            cells = [str(row.get(k, '')).encode('utf-8', 'replace').decode() for k in known]
             table.writerow([Path(os.path.relpath(file, path)).as_posix(), *cells, _deed(str(row.get('licence', '')))])
 
 # %% ../nbs/12_manifest.ipynb #21c09717
@@ -439,6 +449,7 @@ def write_credits(
     aside from it, and the same as CSV beside it. `DataError` if there is none, it can't be written, or another CSV
     lies there."""
     path, out = Path(path), Path(out) if out else Path(path)/CREDITS
+    if os.path.isdir(out): raise DataError(f'{shown(out)} is a folder; give the name of a file.')
     if out.suffix.lower() == '.csv': raise DataError(f'{shown(out)} is to be a page; give a name that ends in .html.')
     table_file = _table_of(out)
     head = f'<tr>{"".join(f"<th>{h}</th>" for h in ("file", "title", "photographer", "licence", "link"))}</tr>'
@@ -457,6 +468,6 @@ def write_credits(
     page = Template(static(CREDITS))
     with whole_file(out) as part:
         tables = '\n'.join(table(*g) for g in groups.items())
-        part.write_text(page.substitute(head=summary, notices=notices, tables=tables), encoding='utf-8')
+        part.write_text(page.substitute(head=summary, notices=notices, tables=tables), encoding='utf-8', errors='replace')
     _write_credits_csv(table_file, path, rows)
     return out

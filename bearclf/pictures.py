@@ -7,8 +7,8 @@ __all__ = ['KINDS', 'OTHER', 'OTHER_BEAR', 'LABELS_CSV', 'MAX_PIXELS', 'DECODE_S
            'BearclfError', 'PictureError', 'CutShort', 'DataError', 'shown', 'reason_of', 'MachineError',
            'machine_trouble', 'raise_for_machine', 'long_work', 'beside', 'whole_file', 'check_writable',
            'remove_parts', 'whole_folder', 'append_whole', 'static', 'open_header', 'open_file', 'rest_of',
-           'open_picture', 'picture_size', 'is_system', 'system_folders', 'folder_entries', 'walk', 'is_picture',
-           'iter_pictures', 'picture_files', 'sha256', 'threaded', 'progress_bar']
+           'open_picture', 'picture_size', 'is_system', 'is_litter', 'system_folders', 'folder_entries', 'walk',
+           'is_picture', 'iter_pictures', 'picture_files', 'sha256', 'threaded', 'progress_bar']
 
 # %% ../nbs/10_pictures.ipynb #7ce2424d
 import errno, functools, hashlib, io, os, re, shutil, struct, sys, tempfile, threading, time, warnings
@@ -93,6 +93,7 @@ _MACHINE = {errno.ENOSPC: 'no space left', errno.EDQUOT: 'no space left in your 
             errno.ENOMEM: 'too little memory', errno.EMFILE: 'too many open files',
             errno.ENFILE: 'too many open files in the whole system',
             errno.EIO: 'the disk, or the way to it, gives errors', errno.ESTALE: 'the network folder has gone',
+            errno.ENOTCONN: 'the network folder has gone',
             errno.EROFS: 'the disk may only be read'}
 _NO_MEMORY = re.compile("out of memory|not enough memory|bad_alloc|failed to map segment|"
                         "(can't|cannot|failed to) allocate memory(?! in static)")
@@ -176,13 +177,16 @@ def beside(
 def whole_file(
     path:str|Path # the file to make; an older one is replaced when the new one is whole
 ):
-    "A temporary path to write to, which becomes `path` if no error comes. `DataError` where no file can be made."
+    """A temporary path to write to, which becomes `path` if no error comes. `DataError` where no file can be made; what
+    the system says of other files is raised."""
     path = check_writable(path)
     part = beside(path, f'.{os.getpid()}-{threading.get_ident()}.part')
     try:
         yield part
         os.replace(part, path)
-    except OSError as e: raise DataError(f'{shown(path)} can not be written ({e.strerror or e}).') from e
+    except OSError as e:
+        if isinstance(e.filename, (str, Path)) and Path(e.filename) not in (part, path): raise
+        raise DataError(f'{shown(path)} can not be written ({e.strerror or e}).') from e
     finally:
         if part.exists(): part.unlink()
 
@@ -193,27 +197,37 @@ def check_writable(
     """`DataError` where no file can be made: no such folder, one that may not be written to, or something that is no
     file in its place."""
     path = Path(os.path.realpath(path))
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise DataError(f'There is no folder {shown(path.parent)} to write {shown(path.name)} to; make it first.')
-    if path.is_dir(): raise DataError(f'{shown(path)} is a folder; give the name of a file.')
-    if os.path.exists(path) and not path.is_file():
+    if os.path.isdir(path): raise DataError(f'{shown(path)} is a folder; give the name of a file.')
+    if os.path.exists(path) and not os.path.isfile(path):
         raise DataError(f'{shown(path)} is no regular file; give the name of a file.')
     if not os.access(path.parent, os.W_OK):
         raise DataError(f'The folder {shown(path.parent)} may not be written to by you.')
     return path
 
 # %% ../nbs/10_pictures.ipynb #07ab9214
-_PART = re.compile(r'\..+\.\d+-\d+\.part') # as `whole_file` names them
+_PART = re.compile(r'\..+\.(\d+)-\d+\.part') # as `whole_file` names them
+_DAY = 24*3600
+
+def _lives(process):
+    "May there be a process of this number? Where that can't be asked without harm, there may."
+    if os.name == 'nt': return True
+    try: os.kill(process, 0)
+    except ProcessLookupError: return False
+    except (OSError, OverflowError): pass # another user's, or no such number
+    return True
 
 def remove_parts(
     folder:str|Path, # a folder; if it can't be read, nothing happens
     after:float=60 # seconds since one was last written to
 ):
-    "Remove what killed processes left half-written in `folder`."
+    "Remove what killed processes left half-written in `folder`; after a day, what a living one on this machine may write."
     with suppress(OSError), os.scandir(folder) as entries:
         for e in entries:
-            if not _PART.fullmatch(e.name): continue
-            if time.time() - e.stat(follow_symlinks=False).st_ctime > after: os.unlink(e.path)
+            if not (part := _PART.fullmatch(e.name)): continue
+            age = time.time() - e.stat(follow_symlinks=False).st_ctime
+            if age > after and (age > _DAY or not _lives(int(part[1]))): os.unlink(e.path)
 
 # %% ../nbs/10_pictures.ipynb #df95ba57
 @contextmanager
@@ -226,8 +240,12 @@ def whole_folder(
         new, old = Path(tmp)/'new', Path(tmp)/'old'
         new.mkdir()
         yield new
-        if path.exists(): os.replace(path, old)
-        os.replace(new, path)
+        try:
+            if path.exists(): os.replace(path, old)
+            os.replace(new, path)
+        except BaseException:
+            if old.exists() and not path.exists(): os.replace(old, path)
+            raise
 
 # %% ../nbs/10_pictures.ipynb #7e9d5772
 def append_whole(
@@ -261,6 +279,7 @@ _HEIF_BRANDS = (b'heic', b'heix', b'hevc', b'hevx', b'heim', b'heis', b'mif1', b
 # %% ../nbs/10_pictures.ipynb #ab942d09
 # The size is checked below against our own limit, which is above the one where Pillow begins to warn.
 warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
+warnings.filterwarnings('ignore', category=UserWarning, module=r'PIL\.') # of torn EXIF and the like
 
 # %% ../nbs/10_pictures.ipynb #7261d204
 @functools.cache
@@ -478,6 +497,12 @@ def is_system(
     "Did the system put it there, and not a person?"
     return name.casefold() in _SYSTEM
 
+def is_litter(
+    file:Path
+)->bool:
+    "Is it a file that a system puts into each folder that it shows?"
+    return file.name.casefold() in ('.ds_store', 'thumbs.db', 'desktop.ini') and file.is_file()
+
 def system_folders(
     folders:Iterable
 )->list[str]: # names, each once
@@ -499,6 +524,11 @@ def folder_entries(
         raise DataError(f'The folder {shown(folder)} can not be read ({e.strerror}).') from None
 
 # %% ../nbs/10_pictures.ipynb #873c3589
+def _is_folder(entry):
+    "Is it a folder, or a link to one? What can't be followed is none."
+    try: return entry.is_dir()
+    except OSError: return False
+
 def walk(
     folder:str|Path,
     above:tuple=(), # (device, inode) of each folder that `folder` lies in, as far as they are walked
@@ -514,7 +544,7 @@ def walk(
         return
     here = (*above, (at.st_dev, at.st_ino))
     for e in entries:
-        if e.is_dir():
+        if _is_folder(e):
             try: s = os.stat(e.path)
             except OSError: s = None # gone since: `folder_entries` says so
             if s is None or (s.st_dev, s.st_ino) not in here: yield from walk(e.path, here, closed)

@@ -18,8 +18,8 @@ from filelock import FileLock, Timeout
 
 from .batch import file_state
 from .labels import COLUMNS
-from .pictures import (BearclfError, DataError, append_whole, beside, check_writable, is_picture, shown,
-                              whole_file, whole_folder)
+from .pictures import (BearclfError, DataError, append_whole, beside, check_writable, is_litter, is_picture,
+                              shown, whole_file, whole_folder)
 
 # %% ../nbs/31_tables.ipynb #1b55ad71
 class _JsonLines:
@@ -114,7 +114,10 @@ class _Log:
 
     def write(self, records):
         "The whole file anew."
-        with whole_file(self.path) as part, open(part, 'wb') as f:
+        with whole_file(self.path) as part: self._fill(part, records)
+
+    def _fill(self, part, records):
+        with open(part, 'wb') as f:
             f.write(self.form.head)
             f.writelines(records)
             f.flush()
@@ -155,13 +158,13 @@ class _Log:
     def put_in_order(self, places, without):
         "The records at `places`, in that order, after all others but those at the places `without`."
         asked = {*places}
-        with open(self.path, 'rb') as f:
+        with whole_file(self.path) as part, open(self.path, 'rb') as f:
             f.seek(len(self.form.head))
             first = [at for at, _ in _records(f, self.form) if at not in asked and at not in without]
             def record(at):
                 f.seek(at)
                 return next(_records(f, self.form))[1]
-            self.write(map(record, (*first, *places)))
+            self._fill(part, map(record, (*first, *places)))
 
 # %% ../nbs/31_tables.ipynb #834ad447
 @contextmanager
@@ -172,14 +175,15 @@ def _disk(path, more=''):
 
 # %% ../nbs/31_tables.ipynb #3355bcb4
 @contextmanager
-def _locked(path):
-    "The right to write `path`, for one process; what one that was killed has left half-written beside it is removed."
+def _locked(path, log):
+    "The right to write `path` and its `log`, for one process; what one that was killed has left of them is removed."
     lock = FileLock(beside(path, '.lock'))
     try: lock.acquire(timeout=0)
     except Timeout:
         raise DataError(f'Another bearclf is writing {shown(path)}; wait for it, or give another name.') from None
     try:
-        for part in path.parent.glob(glob.escape(beside(path, '.').name) + '*.part'): part.unlink()
+        for name in {beside(path, '').name, beside(log, '').name}:
+            for part in path.parent.glob(glob.escape(name) + '.[0-9]*-[0-9]*.part'): part.unlink()
         yield
     finally:
         with suppress(OSError): os.unlink(lock.lock_file) # while it is ours
@@ -224,7 +228,7 @@ class Table:
 
     def __enter__(self):
         with ExitStack() as stack, _disk(self.path):
-            stack.enter_context(_locked(self.path))
+            stack.enter_context(_locked(self.path, self._log.path))
             if not self._log.path.exists() or not self._log.path.stat().st_size: self._log.write(self._first())
             self._at, self._old = _places(self._log, self.path, self.model)
             self._log.open()
@@ -264,6 +268,7 @@ class Table:
         "Every file has its row now: put the rows into the order of the files."
         with _disk(self.path):
             self._log.sync()
+            self._log.close() # Windows neither replaces nor removes an open file
             if self._old or any(a > b for a, b in pairwise(self._order)):
                 self._log.put_in_order(self._order, self._old)
 
@@ -339,10 +344,12 @@ class _ParquetFolder(_ParquetTable):
     "A table in Parquet, as a folder of files, of which each reader may take some."
     def _checked(self, path, inputs):
         path = Path(os.path.realpath(path))
+        if not path.name: raise DataError(f'{shown(path)} is the top of a disk; give a folder in it.')
         check_output(beside(path, '.rows.jsonl'))
         if path.exists() and not path.is_dir():
             raise DataError(f'{shown(path)} is a file; give the name of a folder, or one without a slash.')
-        if path.is_dir() and {*path.iterdir()} != {*path.glob('part-*.parquet')}: raise _foreign(path)
+        parts = {*path.glob('part-*.parquet')}
+        if path.is_dir() and not all(f in parts or is_litter(f) for f in path.iterdir()): raise _foreign(path)
         return path
 
     def _files(self): return sorted(self.path.glob('part-*.parquet'))

@@ -1,11 +1,14 @@
 "Folders of any size: which files are looked at, and tables that survive Ctrl-C, SIGTERM, SIGKILL and a full disk."
 import csv, json, os, resource, shutil, signal, subprocess, sys, time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from bearclf import batch
 from bearclf.batch import Inputs
 from bearclf.drawn import sample_images
-from bearclf.pictures import DataError
+from bearclf.pictures import DataError, walk
 
 COMMAND = [sys.executable, '-m', 'bearclf']
 KINDS = ('csv', 'jsonl', 'parquet')
@@ -127,6 +130,14 @@ def test_what_is_no_table_of_ours_stays(drawn, tmp_path, kind):
         assert r.returncode == 2 and len(r.stderr.splitlines()) == 1 and 'no table of bearclf' in r.stderr
         assert table.read_bytes() == content and [f.name for f in tmp_path.iterdir()] == [table.name]
 
+def test_what_a_system_puts_into_a_folder_of_parts_is_no_stranger(drawn, tmp_path):
+    out = f'{tmp_path/"parts"}/'
+    for _ in range(2):
+        assert bearclf('predict', drawn/'teddys', '--parquet', out).returncode == 0
+        (tmp_path/'parts'/'.DS_Store').touch()
+    (tmp_path/'parts'/'._part-00000.parquet').touch() # may be somebody's
+    assert 'no table of bearclf' in bearclf('predict', drawn/'teddys', '--parquet', out).stderr
+
 def test_a_table_by_another_model_or_thresholds_stays(drawn, whole, tmp_path):
     table = tmp_path/'bears.csv'
     shutil.copy(whole['csv'], table)
@@ -164,5 +175,37 @@ def test_exclude(drawn):
     assert found('grizzly') == {f for f in everything if not f.startswith('grizzly/')}
     assert found('*-0001.jpg') == {f for f in everything if not f.endswith('-0001.jpg')}
     assert found('teddys/*-0000.jpg') == {f for f in everything if not (f.startswith('teddys/') and f.endswith('-0000.jpg'))}
-    assert found(drawn.parent.name) == everything # only what lies below
+    assert found('./grizzly') == found('grizzly/') == found(f'{drawn}/grizzly') == found(f'{drawn}/grizzly/') == found('grizzly')
+    assert found(drawn.parent.name) == found('*/') == found(f'*{drawn.parent.name}') == everything # only what lies below
     with pytest.raises(DataError, match='leaves no picture'): found('*')
+
+def test_an_address_under_another_name_of_its_store(drawn):
+    address = f'local://{drawn}'
+    assert len([*Inputs([address])]) == len([*Inputs([drawn])])
+    assert [*Inputs([f'{address}/gone.jpg'], ['x'])] == [f'file://{drawn}/gone.jpg']
+    for pattern in (f'file://{drawn}/grizzly', f'file://{drawn}/grizzly/', 'grizzly/'): assert len([*Inputs([address], [pattern])]) < len([*Inputs([drawn])])
+    assert {*Inputs([address], ['grizzly'])} == {f for f in Inputs([address]) if '/grizzly/' not in f}
+
+def test_links_that_lead_nowhere_end_nothing(tmp_path, drawn):
+    (tmp_path/'loop.jpg').symlink_to('loop.jpg')
+    (tmp_path/'a.jpg').symlink_to(next(drawn.glob('teddys/*.jpg')))
+    assert [f.name for f in Inputs([tmp_path])] == ['a.jpg', 'loop.jpg']
+    assert bearclf('predict', tmp_path).returncode == 1
+
+def test_what_lies_in_the_folder_to_sort_into(drawn):
+    with pytest.raises(DataError, match='give another one to --sort'): [*Inputs([drawn], outside=drawn)]
+    with pytest.raises(DataError, match='sorted already'): [*Inputs([drawn], exclude=['[!t]*'], outside=drawn/'teddys')]
+
+def test_a_time_that_no_calendar_has(drawn, monkeypatch):
+    monkeypatch.setattr(batch.os, 'stat', lambda f: SimpleNamespace(st_size=5, st_mtime_ns=10**22))
+    assert batch.file_state('a.jpg') == dict(bytes=5, modified=None)
+
+def test_a_folder_that_can_not_be_read_among_others(drawn, monkeypatch):
+    def closed(folder, closed):
+        if folder == 'locked': raise DataError('The folder locked can not be read.')
+        return walk(folder, closed=closed)
+    isdir = os.path.isdir
+    monkeypatch.setattr(batch.os.path, 'isdir', lambda f: str(f) == 'locked' or isdir(f))
+    monkeypatch.setattr(batch, 'walk', closed)
+    first = next(f for f in Inputs([drawn]))
+    assert [*Inputs([first, 'locked', drawn/'teddys'])][:2] == [first, Path('locked')]

@@ -9,7 +9,7 @@ from bearclf import checks, drawn, manifest, pictures
 from bearclf.checks import dedupe, verify
 from bearclf.clean import Cleaner
 from bearclf.data import read_labels
-from bearclf.manifest import follow_moves, read_manifest
+from bearclf.manifest import aside_of, follow_moves, move_file, move_recorded, read_manifest
 from bearclf.pictures import DataError, MachineError, PictureError, picture_files
 from helpers import ODD, beside, contents, killed_at_every_moment, photo, tree
 
@@ -274,6 +274,32 @@ def test_undo_puts_back_what_was_set_aside(root):
     back, left = checks.undo(root)
     assert left == [] and picture_files(root) == files and contents(root) == was
     assert checks.undo(root) == ([], [])
+
+def test_undo_leaves_what_was_set_aside_by_hand_since(root):
+    broken = root/'teddys'/'broken.jpg'
+    broken.write_text('no picture')
+    verify(root)
+    checks.undo(root)
+    move_recorded(root, broken, beside(root)/'teddys'/'broken.jpg', 'set aside by hand', set())
+    assert checks.undo(root) == ([], []) and not broken.exists()
+
+def test_undo_keeps_all_columns_of_a_table(root):
+    broken = root/'teddys'/'broken.jpg'
+    broken.write_text('no picture')
+    with open(root/'labels.csv', 'a') as f: f.write('teddys/broken.jpg,teddys\n')
+    verify(root)
+    lines = (root/'labels.csv').read_text().splitlines()
+    (root/'labels.csv').write_text('\n'.join([f'{lines[0]},note', *(f'{line},mine' for line in lines[1:])]) + '\n')
+    checks.undo(root)
+    head, *rows = (root/'labels.csv').read_text().splitlines()
+    assert head == 'file,labels,note' and len(rows) == len(lines) and sum(row.endswith(',mine') for row in rows) == len(rows) - 1
+
+def test_a_name_that_was_taken_for_nothing_is_free_again(root):
+    with pytest.raises(FileNotFoundError): move_file(root/'gone.jpg', root/'teddys'/'here.jpg')
+    assert not (root/'teddys'/'here.jpg').exists()
+
+def test_the_top_of_a_disk_has_nothing_beside():
+    with pytest.raises(DataError, match='top of a disk'): aside_of(Path('/'))
 
 def test_undo_overwrites_nothing(root):
     broken = root/'teddys'/'broken.jpg'

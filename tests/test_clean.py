@@ -89,6 +89,13 @@ def test_labels_that_are_no_folders(root):
     (root.parent/'empty').mkdir()
     with pytest.raises(DataError, match='no pictures'): Cleaner(root.parent/'empty')
 
+def test_a_folder_that_is_written_otherwise_than_its_label(root):
+    (root/'other').rename(root/'Other')
+    c = Cleaner(root)
+    i = next(i for i, o in enumerate(c.pictures) if o.labels == ('grizzly',))
+    c.move(i, 'other')
+    assert c.pictures[i].file.parent == root/'Other' and not (root/'other').exists()
+
 def test_the_most_doubtful_come_first(root):
     (root/'other'/'broken.jpg').write_text('no')
     Image.new('RGB', (90, 300), 'red').save(root/'other'/'thin.png')

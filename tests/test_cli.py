@@ -246,6 +246,19 @@ def test_files_from_a_list(drawn, tmp_path, separator):
     assert 'gone' in complaint(bearclf('predict', '--files-from', tmp_path/'gone'))
     assert '--files-from' in complaint(bearclf('predict'))
 
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16'])
+def test_lists_that_windows_writes(drawn, tmp_path, encoding):
+    files = sorted(map(str, drawn.glob('teddys/*.jpg')))
+    (tmp_path/'list').write_text('\r\n'.join(files), encoding=encoding, newline='')
+    r = bearclf('predict', '--files-from', tmp_path/'list')
+    assert r.returncode == 0 and [line.split('\t')[0] for line in r.stdout.splitlines()] == files
+
+def test_a_list_on_a_closed_standard_input():
+    assert 'closed' in complaint(bearclf('predict', '--files-from', '-', preexec_fn=lambda: os.close(0)))
+
+def test_the_page_and_the_table_under_two_spellings_of_one_name(drawn, tmp_path):
+    assert 'two names' in complaint(bearclf('predict', drawn, '--csv', 'b.txt', '--html', './b.txt', cwd=tmp_path))
+
 def test_tables_on_standard_output(drawn, tmp_path):
     for kind, read in dict(csv=lambda t: [*csv.DictReader(t.splitlines())], jsonl=lambda t: [*map(json.loads, t.splitlines())]).items():
         bearclf('predict', drawn/'teddys', f'--{kind}', tmp_path/f'out.{kind}')

@@ -59,6 +59,7 @@ def test_check_trainable(folder):
     one_sentence(e)
     with pytest.raises(DataError, match='exactly one'): data.check_trainable([*read_labels(folder), Labelled(folder/'grizzly'/'a.jpg', ())], single=True)
     with pytest.raises(DataError, match='same label'): data.check_trainable(read_labels(folder)[-2:])
+    with pytest.raises(DataError, match='at least one kind'): data.check_trainable([Labelled(f, ('other',)*(i % 2)) for i, (f, _) in enumerate(read_labels(folder))])
 
 def test_one_picture_under_two_labels_and_an_empty_label(folder):
     photo(7).save(folder/'black bear'/'another.jpg')

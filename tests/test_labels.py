@@ -25,6 +25,18 @@ def test_no_line_leads_out_of_the_set(tmp_path, name):
     (tmp_path/'labels.csv').write_text(f'file,labels\n{name},a\n')
     with pytest.raises(DataError, match='not a file below'): read_labels_csv(tmp_path)
 
+@pytest.mark.parametrize('line, why', [('a.jpg,bear,fox', "line 2 has 'fox' after the last column"), ('a.jpg,bear,,', None), (',\na.jpg,bear', None), (' , \n\na.jpg,bear', None)])
+def test_cells_beyond_the_last_and_empty_lines(tmp_path, line, why):
+    (tmp_path/'a.jpg').touch()
+    (tmp_path/'labels.csv').write_text(f'file,labels\n{line}\n')
+    if why:
+        with pytest.raises(DataError, match=why): read_labels_csv(tmp_path)
+    else: assert read_labels_csv(tmp_path) == {tmp_path/'a.jpg': ('bear',)}
+
+def test_a_table_with_semicolons_between_columns(tmp_path):
+    (tmp_path/'labels.csv').write_text('file;labels\na.jpg;bear\n')
+    with pytest.raises(DataError, match='a comma between them'): read_labels_csv(tmp_path)
+
 def test_a_table_that_is_not_there(tmp_path):
     with pytest.raises(DataError) as e: read_corrections(tmp_path/'none.csv')
     assert str(e.value) == f'{tmp_path}/none.csv can not be read (No such file or directory).'

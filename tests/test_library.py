@@ -1,5 +1,6 @@
 "Into the photo library: sidecars, sorted folders, the page to look at, as the command makes them."
-import html, multiprocessing, os, random, re, shutil, signal, subprocess, sys, time
+import html, multiprocessing, os, random, re, shutil, signal, subprocess, sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -190,6 +191,64 @@ def test_a_sidecar_goes_with_its_photograph(tmp_path):
     for name in ('x.jpg', 'x.jpg.xmp'): (tmp_path/name).write_text(name)
     sort_picture(dict(file=str(tmp_path/'x.jpg'), labels=['grizzly'], error=''), tmp_path/'to', 'move')
     assert contents(tmp_path) == {'to/grizzly/x.jpg': b'x.jpg', 'to/grizzly/x.jpg.xmp': b'x.jpg.xmp'}
+
+def test_a_sidecar_that_a_raw_file_may_have_too_stays_and_a_copy_goes(tmp_path):
+    for name in ('x.jpg', 'x.xmp'): (tmp_path/name).write_text(name)
+    sort_picture(dict(file=str(tmp_path/'x.jpg'), labels=['grizzly'], error=''), tmp_path/'to', 'move')
+    assert contents(tmp_path) == {'x.xmp': b'x.xmp', 'to/grizzly/x.jpg': b'x.jpg', 'to/grizzly/x.jpg.xmp': b'x.xmp'}
+
+def test_a_picture_that_lies_there_by_another_way_is_not_removed(tmp_path, monkeypatch):
+    "As where a share is mounted twice: the same folder under two names, which the system can't tell."
+    (tmp_path/'a').mkdir()
+    (tmp_path/'a'/'grizzly').mkdir()
+    (tmp_path/'a'/'grizzly'/'x.jpg').write_text('one')
+    (tmp_path/'b').symlink_to(tmp_path/'a')
+    row = dict(file=str(tmp_path/'a'/'grizzly'/'x.jpg'), labels=['grizzly'], error='')
+    for blind in (False, True):
+        if blind: monkeypatch.setattr(library, '_is_itself', lambda to, file: False)
+        sort_picture(row, tmp_path/'b', 'move')
+        assert [f.name for f in (tmp_path/'a'/'grizzly').iterdir()] == ['x.jpg']
+
+def test_the_sidecar_of_a_link_is_moved_and_not_linked(tmp_path):
+    (tmp_path/'real.jpg').write_text('one')
+    (tmp_path/'x.jpg').symlink_to(tmp_path/'real.jpg')
+    (tmp_path/'x.jpg.xmp').write_text('words')
+    sort_picture(dict(file=str(tmp_path/'x.jpg'), labels=['grizzly'], error=''), tmp_path/'to', 'move')
+    assert (tmp_path/'to'/'grizzly'/'x.jpg').is_symlink() and (tmp_path/'to'/'grizzly'/'x.jpg.xmp').read_text() == 'words'
+    assert not (tmp_path/'to'/'grizzly'/'x.jpg.xmp').is_symlink() and not os.path.lexists(tmp_path/'x.jpg.xmp')
+
+@pytest.mark.parametrize('links', [True, False])
+def test_two_that_sort_into_one_folder_lose_nothing(tmp_path, monkeypatch, links):
+    if not links: monkeypatch.setattr(os, 'link', _no_links)
+    pictures, n, together = [], 50, threading.Barrier(2, timeout=60)
+    for folder in 'ab':
+        (tmp_path/folder).mkdir()
+        for i in range(n):
+            pictures.append(tmp_path/folder/f'{i}.jpg')
+            pictures[-1].write_text(f'{folder} {i}')
+    copy = shutil.copy2
+    def copied(file, to): # both have found the same name to be free
+        copy(file, to)
+        if '(2)' not in to.name: together.wait()
+    monkeypatch.setattr(shutil, 'copy2', copied)
+    def sort(folder):
+        for i in range(n): sort_picture(dict(file=str(tmp_path/folder/f'{i}.jpg'), labels=['grizzly'], error=''), tmp_path/'to', 'move')
+    with ThreadPoolExecutor(2) as ex: list(ex.map(sort, 'ab'))
+    assert len({f.read_text() for f in (tmp_path/'to').rglob('*.jpg')}) == 2*n and not any(f.exists() for f in pictures)
+
+def _no_links(*_): raise OSError(1, 'Operation not permitted')
+
+def test_a_picture_in_its_place_gets_no_second_sidecar(tmp_path):
+    (tmp_path/'grizzly').mkdir()
+    for name in ('x.jpg', 'x.xmp'): (tmp_path/'grizzly'/name).write_text(name)
+    sort_picture(dict(file=str(tmp_path/'grizzly'/'x.jpg'), labels=['grizzly'], error=''), tmp_path, 'move')
+    assert {*contents(tmp_path)} == {'grizzly/x.jpg', 'grizzly/x.xmp'}
+
+def test_a_long_name_and_its_sidecar(tmp_path):
+    name = 'x'*251
+    for end in ('.jpg', '.xmp'): (tmp_path/(name + end)).write_text(end)
+    sort_picture(dict(file=str(tmp_path/f'{name}.jpg'), labels=['grizzly'], error=''), tmp_path/'to', 'move')
+    assert contents(tmp_path/'to') == {f'grizzly/{name}.jpg': b'.jpg', f'grizzly/{name}.xmp': b'.xmp'}
 
 def test_a_move_and_a_table(pictures, tmp_path):
     args = 'predict', pictures, '--sort', tmp_path/'to', '--how', 'move', '--csv', tmp_path/'bears.csv'

@@ -1,12 +1,14 @@
 "A set's record: lines are whole, moves are followed, credits escape what strangers wrote."
-import csv, html.parser, os
+import csv, html.parser, json, os
 
 import pytest
 
 from bearclf import checks, clean
 from bearclf.checks import dedupe
 from bearclf.download import download
-from bearclf.manifest import Manifest, follow_moves, read_manifest, record_move, write_credits
+from bearclf.labels import read_labels_csv
+from bearclf.manifest import (Manifest, aside_of, follow_moves, move_recorded, read_manifest, record_move, settle,
+                              write_credits)
 from bearclf.pictures import DataError, picture_files
 from bearclf.sources import Drawn, Flickr, INaturalist
 from helpers import tree
@@ -86,6 +88,27 @@ def test_credits_of_odd_names(server, tmp_path):
     assert (tmp_path/'images'/row['file']).is_file()
     assert checks.verify(tmp_path/'images').not_pictures == []
 
+def test_credits_of_a_title_that_was_cut_in_a_letter(tmp_path):
+    download('grizzly', n=1, source=Drawn(), dest=tmp_path)
+    [row] = rows(tmp_path)
+    with Manifest(tmp_path) as m: m.add(row | dict(title='Bear \ud83d'))
+    write_credits(tmp_path)
+    with open(tmp_path/'credits.csv', encoding='utf-8', newline='') as f: assert next(csv.DictReader(f))['title'] == 'Bear ?'
+
+@pytest.mark.parametrize('written', ['grizzly\\a\u0308.jpg', 'grizzly/\u00e4.jpg', './grizzly//a\u0308.jpg'])
+def test_lines_of_a_table_follow_however_they_are_written(tmp_path, written):
+    root = tmp_path/'set'
+    (root/'grizzly').mkdir(parents=True)
+    file, to = root/'grizzly'/'a\u0308.jpg', aside_of(root)/'grizzly'/'a\u0308.jpg'
+    file.touch()
+    (root/'labels.csv').write_text(f'file,labels\n{written},grizzly;teddys\n', encoding='utf-8')
+    move_recorded(root, file, to, 'by hand', set())
+    settle(root)
+    assert read_labels_csv(root) == {} and read_labels_csv(aside_of(root)) == {to: ('grizzly', 'teddys')}
+    move_recorded(root, to, file, 'by hand', set())
+    settle(root)
+    assert read_labels_csv(root) == {file: ('grizzly', 'teddys')}
+
 def test_credits_escape_what_strangers_wrote(tmp_path):
     download('grizzly', n=3, source=Drawn(), dest=tmp_path)
     evil = '"><script>alert(1)</script>\u202e'
@@ -108,3 +131,10 @@ def test_credits_escape_what_strangers_wrote(tmp_path):
     (tmp_path/'grizzly'/'mine.jpg').write_bytes(picture_files(tmp_path)[0].read_bytes())
     assert 'the source of 1 is not known' in write_credits(tmp_path).read_text()
     with pytest.raises(DataError): write_credits(tmp_path/'gone')
+
+@pytest.mark.parametrize('line, good', [({'file': 5}, False), ({'moved_to': ['a']}, False), ({'source': []}, False), ({'file': 'a/1.jpg', 'source': None, 'id': 7}, True)])
+def test_lines_that_others_wrote(tmp_path, line, good):
+    (tmp_path/'manifest.jsonl').write_text(json.dumps(line) + '\n')
+    if good: assert [*read_manifest(tmp_path)] == [line]
+    else:
+        with pytest.raises(DataError, match='line 1, is no JSON object of a photograph'): [*read_manifest(tmp_path)]

@@ -1,6 +1,7 @@
 "Files that are no pictures, hostile ones, odd modes, links in circles, many threads."
 import io, os, random, struct, subprocess, sys, warnings, zlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np, pytest
 from PIL import Image
@@ -221,6 +222,10 @@ def test_many_threads_open_at_once():
     want = [open_picture(b).tobytes() for b in stored]
     with ThreadPoolExecutor(16) as ex: assert [im.tobytes() for im in ex.map(open_picture, stored)] == want
 
+def test_the_page_knows_what_a_system_puts_into_folders():
+    script = pictures.static('page/pictures.js')
+    for name in pictures._SYSTEM - {'.ds_store'}: assert f"'{name}'" in script # what begins with a dot is hidden there
+
 def test_whole_files(tmp_path):
     file = tmp_path/f'{ODD}.csv'
     with pictures.whole_file(file) as part: part.write_text('1')
@@ -235,6 +240,30 @@ def test_whole_files(tmp_path):
     for bad in (tmp_path/'none'/'a.csv', tmp_path, file/'a.csv'):
         with pytest.raises(DataError) as e, pictures.whole_file(bad): pass
         one_sentence(e)
+
+def test_the_error_of_another_file_is_not_told_of_the_one_to_write(tmp_path):
+    with pytest.raises(FileNotFoundError), pictures.whole_file(tmp_path/'a.csv'): open(tmp_path/'gone')
+    assert not [*tmp_path.iterdir()]
+
+def test_a_folder_that_can_not_be_replaced_stays(tmp_path, monkeypatch):
+    (tmp_path/'site').mkdir()
+    (tmp_path/'site'/'old').touch()
+    replace = os.replace
+    def refuse(a, b):
+        if Path(a).name == 'new': raise PermissionError(13, 'Permission denied')
+        replace(a, b)
+    monkeypatch.setattr(os, 'replace', refuse)
+    with pytest.raises(PermissionError), pictures.whole_folder(tmp_path/'site') as part: (part/'new').touch()
+    assert [f.name for f in tmp_path.rglob('*')] == ['site', 'old']
+
+def test_what_a_living_process_writes_is_left(tmp_path):
+    dead = subprocess.Popen([sys.executable, '-c', ''])
+    dead.wait()
+    for process in (os.getpid(), dead.pid): (tmp_path/f'.bears.onnx.{process}-1.part').touch()
+    pictures.remove_parts(tmp_path)
+    assert len([*tmp_path.iterdir()]) == 2 # written to just now
+    pictures.remove_parts(tmp_path, after=-1)
+    assert [f.name for f in tmp_path.iterdir()] == [f'.bears.onnx.{os.getpid()}-1.part']
 
 def test_links_and_hidden_files(tmp_path):
     root = tmp_path/ODD
