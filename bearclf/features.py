@@ -28,9 +28,10 @@ from .multilabel import (ARCH, SIDES, TrainingError, bear_dataloaders, bear_lear
 from .other_class import Collage
 from .pictures import DataError, OTHER, progress_bar, raise_for_machine, remove_parts, whole_file
 
-# %% ../nbs/21_features.ipynb #57a1e0c2
+# %% ../nbs/21_features.ipynb #57a1e0c0
 INTERMEDIATE = 3, 4, 5 # stages of an EfficientNet, of the seven from 0 on
 
+# %% ../nbs/21_features.ipynb #57a1e0c2
 class WithIntermediate(torch.nn.Module):
     "Features, and averages over the picture of what the backbone makes of it on the way, (pictures, channels, 1, 1)."
     def __init__(self, body):
@@ -44,6 +45,7 @@ class WithIntermediate(torch.nn.Module):
             if n in INTERMEDIATE: averages.append(x.mean((2, 3), keepdim=True))
         return net.bn2(net.conv_head(x)), torch.cat(averages, 1)
 
+# %% ../nbs/21_features.ipynb #57a1e0c3
 def with_intermediate(
     body:torch.nn.Module # a backbone, as `bear_learner` has it
 )->torch.nn.Module:
