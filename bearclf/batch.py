@@ -63,7 +63,7 @@ def _stored(address):
     except FileNotFoundError: found = []
     except Exception as e: # of as many kinds as there are stores
         raise DataError(f'{shown(address)} can not be listed ({_reason(e)}).') from None
-    return sorted(map(store.unstrip_protocol, found)) or [_as_listed(address)]
+    return sorted(map(store.unstrip_protocol, found or [path]))
 
 # %% ../nbs/31_batch.ipynb #b7a12e47
 def _plain(pattern):

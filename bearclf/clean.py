@@ -165,7 +165,7 @@ class Cleaner(_Moves):
             raise DataError(f'{shown(label)!r} is no label to move a picture to.')
         if o.labels == (label,): return
         parts = o.file.relative_to(self.path).parts
-        folders = [e.name for e in folder_entries(self.path) if as_label(e.name) == label and e.is_dir()]
+        folders = [e.name for e in folder_entries(self.path) if as_label(e.name) == label and os.path.isdir(e)]
         folder = label if label in folders else next(iter(folders), label)
         self._step(self._go(place, self.path.joinpath(folder, *(parts[1:] or parts)), (label,), 'moved'))
 

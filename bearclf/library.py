@@ -12,8 +12,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from .batch import kinds_in
-from .pictures import (BearclfError, DataError, OTHER, PictureError, beside, open_picture, remove_parts,
-                              shown, static, threaded, whole_file)
+from .pictures import (BearclfError, DataError, OTHER, PictureError, beside, open_picture, part_of,
+                              remove_parts, shown, static, threaded, whole_file)
 from .tables import check_output
 
 # %% ../nbs/31_library.ipynb #9bb9a2eb
@@ -106,7 +106,7 @@ class _Taken(Exception): "Something has come to a place since it was found to be
 def _put(file, to, how):
     "One file at one place, whole or not at all; never in the place of another: then it is `_Taken`."
     to.parent.mkdir(parents=True, exist_ok=True)
-    part = beside(to, f'.{os.getpid()}-{threading.get_ident()}.part')
+    part = part_of(to)
     try:
         if how == 'link': return to.symlink_to(file.resolve())
         shutil.copy2(file, part)

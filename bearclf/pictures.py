@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['KINDS', 'OTHER', 'OTHER_BEAR', 'LABELS_CSV', 'MAX_PIXELS', 'DECODE_SIDE', 'is_kind', 'spoken', 'in_words',
            'BearclfError', 'PictureError', 'CutShort', 'DataError', 'shown', 'reason_of', 'MachineError',
-           'machine_trouble', 'raise_for_machine', 'long_work', 'beside', 'whole_file', 'check_writable',
+           'machine_trouble', 'raise_for_machine', 'long_work', 'beside', 'part_of', 'whole_file', 'check_writable',
            'remove_parts', 'whole_folder', 'append_whole', 'static', 'open_header', 'open_file', 'rest_of',
            'open_picture', 'picture_size', 'is_system', 'is_litter', 'system_folders', 'folder_entries', 'walk',
            'is_picture', 'iter_pictures', 'picture_files', 'sha256', 'threaded', 'progress_bar']
@@ -173,6 +173,12 @@ def beside(
     return path.with_name(f'.{name}{ending}')
 
 # %% ../nbs/10_pictures.ipynb #1b1efd86
+def part_of(
+    path:Path # a file that this thread is about to make
+)->Path: # a hidden name beside it
+    "Where a file is written before it has its name; `remove_parts` knows it by that."
+    return beside(path, f'.{os.getpid()}-{threading.get_ident()}.part')
+
 @contextmanager
 def whole_file(
     path:str|Path # the file to make; an older one is replaced when the new one is whole
@@ -180,7 +186,7 @@ def whole_file(
     """A temporary path to write to, which becomes `path` if no error comes. `DataError` where no file can be made; what
     the system says of other files is raised."""
     path = check_writable(path)
-    part = beside(path, f'.{os.getpid()}-{threading.get_ident()}.part')
+    part = part_of(path)
     try:
         yield part
         os.replace(part, path)
@@ -207,7 +213,7 @@ def check_writable(
     return path
 
 # %% ../nbs/10_pictures.ipynb #07ab9214
-_PART = re.compile(r'\..+\.(\d+)-\d+\.part') # as `whole_file` names them
+_PART = re.compile(r'\..+\.(\d+)-\d+\.part') # as `part_of` names them
 _DAY = 24*3600
 
 def _lives(process):

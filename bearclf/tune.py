@@ -15,7 +15,7 @@ from fastai.vision.all import Callback, Learner, RandomResizedCrop
 from torch.nn.functional import conv2d, kl_div, log_softmax, logsigmoid
 from torch.overrides import TorchFunctionMode
 
-from .features import INTERMEDIATE, KeepBest, fit_or_stop, smoothed
+from .features import INTERMEDIATE, KeepBest, averaged, fit_or_stop, smoothed
 from .multilabel import SIDES, TrainingError, is_single
 from .other_class import Collage
 
@@ -80,8 +80,8 @@ class TeachWhole(Callback):
         if not self.training: return
         head, y = self.model[1], self.yb[0] > .5 # of smoothed labels
         alone = torch.tensor([len(part) == 1 for part in self.collage.parts], device=y.device) & (y.sum(1) == 1)
-        intermediate = torch.cat([self.keep.intermediate[n].float().mean((2, 3), keepdim=True) for n in INTERMEDIATE], 1)
-        said = logsigmoid(head.whole(head.known(head.pool(self.keep.features.float())), intermediate))
+        features, intermediate = self.keep.features.float(), averaged(self.keep.intermediate)
+        said = logsigmoid(head.whole(head.known(head.pool(features)), intermediate))
         self.learn.loss_grad = self.learn.loss_grad - (said*y)[alone].sum()/len(y)
 
 # %% ../nbs/21_tune.ipynb #d5541dc9

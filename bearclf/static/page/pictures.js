@@ -91,7 +91,8 @@ function hasEnd(view) {
   return false
 }
 
-// What systems and network disks put into folders, by `is_system` of bearclf/pictures.py, and what is hidden.
+// What systems and network disks put into folders, by `is_system` and `is_litter` of bearclf/pictures.py, and
+// what is hidden.
 const SYSTEM = new Set(['@eadir', '@tmp', '@recycle', '@recently-snapshot', '#recycle', '#snapshot', '$recycle.bin',
   'recycler', 'system volume information', 'network trash folder', 'temporary items', '__macosx', '__pycache__',
   'thumbs.db', 'desktop.ini'])
