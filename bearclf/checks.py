@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from .data import labels_below
-from .labels import read_labels_csv
+from .labels import as_label, read_labels_csv
 from .manifest import (CREDITS, CREDITS_CSV, MANIFEST, aside_of, is_linked_to, listed_files, move_recorded, moves_in,
                               read_manifest, rows_follow, settle)
 from .pictures import (DataError, LABELS_CSV, PictureError, is_picture, open_picture, picture_files,
@@ -223,7 +223,7 @@ def verify(
     if move: _set_aside(path, report)
     def label(f):
         if f in listed: return ';'.join(sorted(listed[f]))
-        return f.relative_to(path).parts[0] if f.parent != path else ''
+        return as_label(f.relative_to(path).parts[0]) if f.parent != path else ''
     _find_duplicates(good, label, report)
     return report
 

@@ -15,9 +15,9 @@ from .checks import DUPLICATE_DISTANCE, alike, look_at
 from .data import labels_below
 from .inference import Classifier
 from .labels import as_label
-from .manifest import aside_of, listed_files, move_recorded, rows_follow, settle
-from .pictures import (BearclfError, DataError, PictureError, folder_entries, open_picture, picture_files, shown,
-                              static, threaded)
+from .manifest import aside_of, is_linked_to, listed_files, move_recorded, rows_follow, settle
+from .pictures import (BearclfError, DataError, LABELS_CSV, PictureError, folder_entries, open_picture, picture_files,
+                              shown, static, threaded)
 
 # %% ../nbs/16_clean.ipynb #088e742b
 @dataclass
@@ -63,7 +63,7 @@ def _by_look(pictures, path, min_side=100):
     rank = dict.fromkeys(at, (4, 0))
     for n, group in enumerate(alike(looks, DUPLICATE_DISTANCE)):
         for f in group:
-            twin = next((k for k in group if at[k].labels != at[f].labels), None)
+            twin = next((k for k in group if {*at[k].labels} != {*at[f].labels}), None)
             like = twin or next(k for k in group if k != f)
             rank[f] = (2 if twin else 3), n
             at[f].doubt = f'looks like {shown(like.relative_to(path))}'
@@ -91,6 +91,9 @@ class _Moves:
         o = self.pictures[place]
         was = place, o.file, o.labels, o.state
         if not o.file.is_file(): raise DataError(f'{shown(o.file)} is gone; something else has moved or deleted it.')
+        if is_linked_to(self.path, o.file):
+            raise DataError(f'{shown(o.file)} lies in a folder that is only linked to, so it stays there; '
+                            f'give it other labels in {LABELS_CSV}.')
         try: o.file = move_recorded(self.path, o.file, dest, why, listed_files(self.path), labels=[*labels])
         except OSError as e: raise DataError(f'{shown(o.file)} can not be moved ({e.strerror or e}).') from None
         o.labels, o.state = labels, state

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['BETA', 'SAMPLES', 'weighted_scores', 'answers', 'wilson', 'evaluate', 'plot_scores', 'targets_of', 'valid_scores',
-           'file_answers', 'file_probs', 'Pair', 'pair_up', 'expected_calibration_error', 'platt', 'temperature',
-           'calibrated', 'f1_thresholds', 'bound_false_bears', 'choose_thresholds', 'peaks_apart', 'Said', 'pooled',
-           'plot_precision_recall', 'plot_reliability', 'called_what', 'plot_called_what']
+           'file_answers', 'file_probs', 'Pair', 'pair_up', 'photographs_of', 'expected_calibration_error', 'platt',
+           'temperature', 'calibrated', 'f1_thresholds', 'bound_false_bears', 'choose_thresholds', 'peaks_apart',
+           'Said', 'pooled', 'plot_precision_recall', 'plot_reliability', 'called_what', 'plot_called_what']
 
 # %% ../nbs/20_evaluate.ipynb #956cd5d7
 import random
@@ -82,13 +82,25 @@ def answers(
     return res & (kinds | ~res[:, kinds].any(1, keepdims=True))
 
 # %% ../nbs/20_evaluate.ipynb #7580f408
-def _rests_on(pred, y, labels):
-    "How many pictures each figure rests on."
-    res = {('all', 'mAP'): len(y), ('all', 'exact match'): len(y), ('all', 'false bears'): _nothing(y, labels).sum(),
-           ('all', 'other bears called a kind'): _another(y, labels).sum()}
+def _rests_on(pred, y, labels, shows=None):
+    "How many pictures each figure rests on, or how many different photographs these are joined of."
+    def number(rows): return int(rows.sum()) if shows is None else len(np.unique(shows[rows]))
+    all_of_them = number(np.ones(len(y), bool))
+    res = {('all', 'mAP'): all_of_them, ('all', 'exact match'): all_of_them,
+           ('all', 'false bears'): number(_nothing(y, labels)),
+           ('all', 'other bears called a kind'): number(_another(y, labels))}
     for i,label in enumerate(labels):
-        for m in ('precision', 'recall', 'F1', 'AP'): res[label, m] = (pred if m == 'precision' else y)[:,i].sum()
+        for m in ('precision', 'recall', 'F1', 'AP'): res[label, m] = number((pred if m == 'precision' else y)[:,i])
     return res
+
+# %% ../nbs/20_evaluate.ipynb #7580f409
+def _draws(n, n_boot, seed, shows=None):
+    "How often each of `n` pictures counts in each bootstrap sample, in pieces (up to 100 samples, n)."
+    rng, of = np.random.default_rng(seed), np.arange(n)[:, None] if shows is None else np.asarray(shows)
+    photographs = of.max() + 1
+    for at in range(0, n_boot, 100):
+        some = rng.multinomial(photographs, np.full(photographs, 1/photographs), size=min(100, n_boot - at))
+        yield some[:, of].prod(2).astype(float)
 
 # %% ../nbs/20_evaluate.ipynb #ba465220
 def wilson(
@@ -102,10 +114,17 @@ def wilson(
 
 # %% ../nbs/20_evaluate.ipynb #2b2684d7
 def _interval(boot, value, n):
-    "95 % of the bootstrap's figures, or, where all of them are `value`, what Wilson says of such a share of `n` pictures."
+    "95 % of the bootstrap's figures, or, where all are `value`, what Wilson says of such a share of `n` pictures."
     if np.isnan(value): return np.nan, np.nan
     low, high = np.nanquantile(boot, (.025, .975))
     return (low, high) if low < high else tuple(max(0., min(1., float(o))) for o in wilson(value*n, n))
+
+def _of_mean(rows, boot, labels):
+    "The row of mAP: where its bootstrap has no width, the mean of the labels' intervals, as one may have few pictures."
+    value, low, high, n = rows['all', 'mAP']
+    aps = [rows[label, 'AP'][1:3] for label in labels if rows[label, 'AP'][3]]
+    if aps and np.nanmin(boot) == np.nanmax(boot): low, high = np.mean(aps, 0)
+    return value, low, high, n
 
 # %% ../nbs/20_evaluate.ipynb #f84b7268
 def evaluate(
@@ -116,21 +135,25 @@ def evaluate(
     single:bool=False, # the answer is the most probable label, whatever the threshold
     n_boot:int=1000, # bootstrap resamples
     seed:int=42, # of the bootstrap
-)->pd.DataFrame: # rows (label, metric); columns value, low, high (95 % interval), n (pictures that it rests on)
+    shows:np.ndarray=None # (pictures, any) the photographs each is joined of, by number, from 0 up; one each when None
+)->pd.DataFrame: # rows (label, metric); columns value, low, high (95 % interval), n (photographs that it rests on)
     """Precision, recall, F1 and AP of each label; mAP (over the labels that have pictures), exact match and false bears
     of all. A figure with nothing to rest on is NaN. Intervals by the bootstrap; where that has no width, by Wilson's
     formula for `n` pictures.
-    `ValueError` when the shapes do not agree. The bootstrap: Efron, 1979, doi:10.1214/aos/1176344552."""
+    `ValueError` when the shapes do not agree. The bootstrap: Efron, 1979, doi:10.1214/aos/1176344552; of what shares
+    photographs: Owen, 2007, doi:10.1214/07-AOAS122."""
     probs, y, labels = np.asarray(probs, float), np.asarray(targets).astype(bool), list(labels)
     if not probs.shape == y.shape == (len(probs), len(labels)) or not len(probs):
         raise ValueError(f'probs {probs.shape} and targets {y.shape} must both be (pictures, {len(labels)}), '
                          'with at least one picture.')
-    pred, n = answers(probs, labels, thresholds, single), len(y)
-    value = weighted_scores(probs, pred, y, np.ones((1, n)), labels)
-    draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1/n), size=n_boot).astype(float)
-    boot, rests = weighted_scores(probs, pred, y, draws, labels), _rests_on(pred, y, labels)
+    pred = answers(probs, labels, thresholds, single)
+    value = weighted_scores(probs, pred, y, np.ones((1, len(y))), labels)
+    boots = [weighted_scores(probs, pred, y, w, labels) for w in _draws(len(y), n_boot, seed, shows)]
+    boot = {k: np.concatenate([b[k] for b in boots]) for k in value}
+    rests = _rests_on(pred, y, labels, shows)
     value = {k: v if rests[k] else np.nan for k,(v,) in value.items()}
     rows = {k: (v, *_interval(boot[k], v, rests[k]), rests[k]) for k,v in value.items()}
+    rows['all', 'mAP'] = _of_mean(rows, boot['all', 'mAP'], labels)
     return pd.DataFrame.from_dict(rows, orient='index', columns=['value','low','high','n']).pipe(
         lambda df: df.set_axis(pd.MultiIndex.from_tuples(df.index, names=['label','metric'])))
 
@@ -206,7 +229,8 @@ class Pair(NamedTuple):
         "The frame."
         axis = int(not self.above) # the one along which both have 320 pixels
         ims = [open_picture(f, at_least=320) for f in self.files]
-        ims = [im.resize([max(1, round(s*320/im.size[axis])) for s in im.size], Image.BILINEAR) for im in ims]
+        sizes = [[min(32_000, max(1, round(s*320/im.size[axis]))) for s in im.size] for im in ims]
+        ims = [im.resize(size, Image.BILINEAR) for im, size in zip(ims, sizes)]
         size = [320, 320]
         size[1-axis] = sum(im.size[1-axis] for im in ims)
         frame = Image.new('RGB', tuple(size))
@@ -238,6 +262,14 @@ def pair_up(
     return [Pair(tuple(rng.choice(files[label]) for label in labels), labels, bool(i % 2))
             for i, labels in enumerate(chosen)]
 
+def photographs_of(
+    pairs:list # of `Pair`
+)->np.ndarray: # (pairs, 2) of int, from 0 up
+    "A number for each photograph, as `evaluate` takes them."
+    files = [f for p in pairs for f in p.files]
+    number = {f: i for i, f in enumerate(dict.fromkeys(files))}
+    return np.array([number[f] for f in files], int).reshape(-1, 2)
+
 # %% ../nbs/20_evaluate.ipynb #1089aa6e
 def expected_calibration_error(
     probs:np.ndarray, # (pictures, labels) probabilities, 0 to 1
@@ -268,18 +300,20 @@ def platt(
     targets:np.ndarray # (pictures, labels) 1 where the label is there
 )->tuple: # scale and shift of the logits, (labels,) each
     """Scale and shift of each label's logit, by logistic regression with targets drawn in as far as the number of
-    pictures says. A label without both answers, or ranked worse than by chance, is left as it is (1 and 0). Platt, 1999."""
+    pictures says. One without both answers, or ranked worse than by chance, is left as it is (1 and 0). Platt, 1999."""
     return tuple(np.array([_platt(x, y) for x, y in zip(logit(probs).T, np.asarray(targets).T)]).T)
 
 # %% ../nbs/20_evaluate.ipynb #eea60fe2
 def temperature(
     probs:np.ndarray, # (pictures, labels) probabilities of a single-label model, 0 to 1
     targets:np.ndarray # (pictures, labels) 1 where the label is
-)->float: # scale of the logits, from 0 up
-    "The scale of all logits that makes the right labels most likely. Guo et al., 2017, arXiv:1706.04599."
+)->float: # scale of the logits, 0.05 to 20; 1 without pictures
+    """The scale of all logits that makes the right labels most likely. Guo et al., 2017, arXiv:1706.04599. Its logarithm
+    is drawn to 0, as by a normal prior of deviation 0.5: where all answers are right, ever larger ones were likelier."""
     from scipy.optimize import minimize_scalar
+    if not len(probs): return 1.
     logs, y = np.log(np.clip(probs, 1e-12, 1)), np.asarray(targets, bool)
-    loss = lambda s: (np.logaddexp.reduce(np.exp(s)*logs, 1) - (np.exp(s)*logs)[y]).mean()
+    loss = lambda s: (np.logaddexp.reduce(np.exp(s)*logs, 1) - (np.exp(s)*logs)[y]).mean() + 2*s*s/len(logs)
     return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method='bounded').x))
 
 # %% ../nbs/20_evaluate.ipynb #68f8d485

@@ -10,7 +10,7 @@ __all__ = ['COLUMNS', 'label_name', 'folded', 'as_label', 'split_labels', 'refus
 import csv, os, unicodedata
 from pathlib import Path
 
-from .pictures import DataError, LABELS_CSV, OTHER, OTHER_BEAR, reason_of, shown
+from .pictures import DataError, LABELS_CSV, OTHER, OTHER_BEAR, fits_a_line, reason_of, shown
 
 # %% ../nbs/11_labels.ipynb #b24649f7
 _DEVICES = {'con', 'prn', 'aux', 'nul'} | {f'{d}{i}' for d in ('com', 'lpt') for i in range(1, 10)}
@@ -18,7 +18,7 @@ _DEVICES = {'con', 'prn', 'aux', 'nul'} | {f'{d}{i}' for d in ('com', 'lpt') for
 def _why_no_folder(name):
     "What keeps `name` from naming a folder on every system, if anything does."
     if not name: return 'is empty'
-    if '.' in (name[0], name[-1]) or set(name) & set('/\\<>:"|?*;') or not name.isprintable():
+    if '.' in (name[0], name[-1]) or set(name) & set('/\\<>:"|?*;') or not fits_a_line(name):
         return 'has letters that the name of a folder may not have on every system'
     if len(name.encode()) > 100: return 'is too long'
     if name.split('.')[0].lower() in _DEVICES: return 'is what Windows calls a device'
@@ -74,7 +74,7 @@ def unfit_label(
     label:str
 )->str|None: # what is wrong with it, in words
     "What keeps `label` from being one of a model's."
-    if not label.isprintable() or not label.strip(): return 'has letters that can not be printed'
+    if not fits_a_line(label) or not label.strip(): return 'has letters that can not be printed'
     if ';' in label: return 'has a semicolon, which stands between labels in tables'
     if folded(label) in COLUMNS: return 'is what a column of the table of answers is called'
     if folded(label) in _WORDS: return 'is what scores or answers call something else'
@@ -99,16 +99,23 @@ def _listed_file(path, name, at, missing_ok):
     return file
 
 # %% ../nbs/11_labels.ipynb #4380d414
+def _rows(f, table, columns):
+    "Each row of the open table `f` that is not empty, and which line it is, for an error."
+    reader = csv.DictReader(f)
+    if not {*columns} <= {*(reader.fieldnames or ())}:
+        raise DataError(f'{table} lacks the columns "{columns[0]}" and "{columns[1]}" in its first line, '
+                        'with a comma between them.')
+    for row in reader:
+        more, at = [o for o in row.pop(None, []) if o.strip()], f'{table}, line {reader.line_num}'
+        if not more and not any((o or '').strip() for o in row.values()): continue # as Excel writes empty ones
+        if more: raise DataError(f'{at} has {shown(more[0])!r} after the last column; several labels go into one, as in "a;b".')
+        yield row, at
+
 def _read_rows(f, path, table, missing_ok):
     "The rows of the open `labels.csv` `f`."
-    rows, reader = {}, csv.DictReader(f)
-    if not {'file', 'labels'} <= set(reader.fieldnames or ()):
-        raise DataError(f'{table} lacks the columns "file" and "labels" in its first line, with a comma between them.')
-    for row in reader:
-        more = [o for o in row.pop(None, []) if o.strip()]
-        if not more and not any((o or '').strip() for o in row.values()): continue # as Excel writes empty ones
-        at, name = f'{table}, line {reader.line_num}', (row['file'] or '').strip()
-        if more: raise DataError(f'{at} has {shown(more[0])!r} after the last column; several labels go into one, as in "a;b".')
+    rows = {}
+    for row, at in _rows(f, table, COLUMNS[:2]):
+        name = (row['file'] or '').strip()
         file = _listed_file(path, name, at, missing_ok)
         if file in rows:
             raise DataError(f'{at} names {shown(name)} a second time; join the labels in one line, as in "a;b".')
@@ -135,6 +142,7 @@ def _correction(row, at):
     if len(sha) != 64 or set(sha) - set('0123456789abcdef'):
         raise DataError(f'{at} has {shown(sha[:80])!r} for a SHA-256, which is 64 hexadecimal digits '
                         '(`sha256sum FILE` prints it).')
+    if row['labels'] is None: raise DataError(f'{at} has no second column; put a comma after the hash, and the labels.')
     labels = split_labels(row['labels'])
     if OTHER in labels and len(labels) > 1:
         raise DataError(f'{at} has the labels {"; ".join(labels)}; {OTHER} means none of the kinds, so it stands alone.')
@@ -148,11 +156,8 @@ def read_corrections(
     res, name = {}, shown(table)
     try:
         with open(table, encoding='utf-8-sig', newline='') as f:
-            reader = csv.DictReader(f)
-            if not {'sha256', 'labels'} <= set(reader.fieldnames or ()):
-                raise DataError(f'{name} lacks the columns "sha256" and "labels" in its first line.')
-            for row in reader:
-                sha, labels = _correction(row, at := f'{name}, line {reader.line_num}')
+            for row, at in _rows(f, name, ('sha256', 'labels')):
+                sha, labels = _correction(row, at)
                 if res.setdefault(sha, labels) != labels:
                     raise DataError(f'{at} gives a picture other labels than a line before it.')
     except (UnicodeDecodeError, csv.Error, OSError) as e:

@@ -109,15 +109,22 @@ def record_move(
     except OSError as e: raise DataError(f'{shown(manifest)} can not be written ({e.strerror or e}).') from None
 
 # %% ../nbs/12_manifest.ipynb #d57b805e
+def _told_of(root):
+    "What the manifest in `root` says of photographs; nothing where its first line is of another program."
+    lines = read_manifest(root)
+    try: first = next(lines, {})
+    except DataError: return {}
+    return follow_moves(itertools.chain([first], lines))
+
 def of_one_page(
     files:Iterable[str|Path] # photographs
 )->list[list]: # groups of two or more of `files`
-    "Those that manifests in the folders above say are of one page. `DataError` for a manifest that can't be read."
+    "Those that manifests in the folders above say are of one page. `DataError` for one of ours that can't be read."
     manifests, pages = {}, defaultdict(list)
     for f in files:
         file = Path(os.path.realpath(f))
         for root in file.parents[:3]:
-            if root not in manifests: manifests[root] = follow_moves(read_manifest(root))
+            if root not in manifests: manifests[root] = _told_of(root)
             row = manifests[root].get(file.relative_to(root).as_posix(), {})
             if row.get('page'): pages[row['page']].append(f)
     return [group for group in pages.values() if len(group) > 1]

@@ -162,14 +162,23 @@ def predictions(
     return pd.DataFrame(probs.numpy(), index=[str(f) for f in files], columns=list(learn.dls.vocab))
 
 # %% ../nbs/01_multilabel.ipynb #db99a311
+def _labels_of(pictures, places): return {label for i in places for label in pictures[i].labels}
+
 def _chosen_by_chance(pictures, twins, valid_pct, seed):
-    "Indices to validate on: each group of `twins` on one side, and no label there with all its pictures."
-    chosen = set(RandomSplitter(valid_pct=valid_pct, seed=seed)(pictures)[1])
-    valid = {i for i in twins if min(twins[i]) in chosen}
-    for label in sorted({label for p in pictures for label in p.labels}):
+    """Indices to validate on: each group of `twins` on one side, one larger than the share to validate on in training,
+    and no label there with all its pictures."""
+    chosen, most = set(RandomSplitter(valid_pct=valid_pct, seed=seed)(pictures)[1]), max(1, valid_pct*len(pictures))
+    valid = {i for i in twins if min(twins[i]) in chosen and len(twins[i]) <= most}
+    for label in sorted(_labels_of(pictures, twins)):
         those = {i for i,p in enumerate(pictures) if label in p.labels}
         if those <= valid: valid -= twins[min(those)]
     return valid
+
+def _smallest(pictures, twins):
+    "The smallest group of `twins` without which every label has pictures; empty if there is none."
+    vocab = _labels_of(pictures, twins)
+    groups = sorted({tuple(sorted(group)) for group in twins.values()}, key=lambda group: (len(group), group))
+    return next(({*g} for g in groups if _labels_of(pictures, {*twins} - {*g}) == vocab), set())
 
 # %% ../nbs/01_multilabel.ipynb #da203edf
 def hold_aside(
@@ -181,7 +190,7 @@ def hold_aside(
     """A split by chance, `twins_of` on one side, every label with pictures to train on. `DataError` if there is no such
     split."""
     twins = twins or twins_of([p.file for p in pictures])
-    valid = _chosen_by_chance(pictures, twins, valid_pct, seed)
+    valid = _chosen_by_chance(pictures, twins, valid_pct, seed) or _smallest(pictures, twins)
     train = [i for i in twins if i not in valid]
     if valid and train: return train, sorted(valid)
     raise DataError(f"The {len(pictures)} pictures cannot be split into {1-valid_pct:.0%} to train on and {valid_pct:.0%} to "

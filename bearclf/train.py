@@ -17,9 +17,10 @@ import numpy as np, pandas as pd
 
 from .data import check_trainable, data_hash, read_labels
 from .evaluate import (answers, calibrated, choose_thresholds, evaluate, expected_calibration_error,
-                              file_answers, pair_up, peaks_apart, platt, targets_of, temperature)
+                              file_answers, pair_up, peaks_apart, photographs_of, platt, targets_of, temperature)
 from .export import drop_whole, export_onnx, rescale_logits, update_card
 from .features import fit, see
+from .inference import Classifier
 from .multilabel import ARCH, TrainingError, hold_aside, twins_of
 from .pictures import (KINDS, DataError, OTHER, OTHER_BEAR, in_words, is_kind, long_work, shown, spoken,
                               system_folders, whole_file)
@@ -28,27 +29,40 @@ from .voices import (SEVERAL, Heard, centres_of, company_of, holds_several, lear
                             told, whole_of)
 
 # %% ../nbs/23_train.ipynb #caa50fb6
+def _dealt(sets, twins, k, on):
+    "The splits, if each of `sets` of pictures is dealt from the first fold on, or `on` from where the last one ended."
+    order = [(n, i) for those in sets for n, i in enumerate(those)]
+    fold = {i: (m if on else n) % k for m, (n, i) in enumerate(order)}
+    fold = {i: fold[min(twins[i])] for i in sorted(fold)}
+    return [([i for i in fold if fold[i] != n], [i for i in fold if fold[i] == n]) for n in range(k)]
+
+def _why_no_folds(splits, pictures):
+    "What is wrong with `splits`, in a sentence, if anything is."
+    k, vocab = len(splits), {label for p in pictures for label in p.labels}
+    for train, valid in splits:
+        if lost := vocab - {label for i in train for label in pictures[i].labels}:
+            return (f'All pictures of {min(lost)} fall into one of {k} folds; '
+                    'add pictures that differ, or train without folds.')
+        if not valid: return f'{len(pictures)} pictures are too few for {k} folds; take fewer folds.'
+
+# %% ../nbs/23_train.ipynb #caa50fb7
 def folds_of(
     pictures:list, # of `Labelled`
     k:int, # how many folds, 2 or more
     seed:int=42, # of the deal
     twins:dict|None=None # what `twins_of` gave, where it is known already
 )->list: # of k splits: two lists of indices of `pictures`, to train on and to validate on
-    "Deal the pictures of each set of labels over `k` folds; `twins_of` go where the first of them goes."
-    twins, rng, fold = twins or twins_of([p.file for p in pictures]), random.Random(seed), {}
-    for labels in sorted({p.labels for p in pictures}):
-        those = [i for i, p in enumerate(pictures) if p.labels == labels]
-        rng.shuffle(those)
-        fold |= {i: n % k for n, i in enumerate(those)}
-    fold = {i: fold[min(twins[i])] for i in range(len(pictures))}
-    splits = [([i for i in fold if fold[i] != n], [i for i in fold if fold[i] == n]) for n in range(k)]
-    vocab = {label for p in pictures for label in p.labels}
-    for train, valid in splits:
-        if lost := vocab - {label for i in train for label in pictures[i].labels}:
-            raise DataError(f'All pictures of {min(lost)} fall into one of {k} folds; '
-                            'add pictures that differ, or train without folds.')
-        if not valid: raise DataError(f'{len(pictures)} pictures are too few for {k} folds.')
-    return splits
+    """Deal the pictures of each set of labels over `k` folds; `twins_of` go where the first of them goes. `DataError`
+    if a fold would be empty, or hold all pictures of a label."""
+    if k < 2: raise DataError(f'{k} folds can not be dealt; give 2 or more.')
+    twins, rng, sets = twins or twins_of([p.file for p in pictures]), random.Random(seed), {}
+    for i, p in enumerate(pictures): sets.setdefault(tuple(sorted(p.labels)), []).append(i)
+    sets = [those for _, those in sorted(sets.items())]
+    for those in sets: rng.shuffle(those)
+    for on in (False, True): # many small sets would all begin in the first fold
+        splits = _dealt(sets, twins, k, on)
+        if not (wrong := _why_no_folds(splits, pictures)): return splits
+    raise DataError(wrong)
 
 # %% ../nbs/23_train.ipynb #c5062b53
 def groups_of(
@@ -70,6 +84,10 @@ class Held(NamedTuple):
     pair_maps:list        # the evidence of each, or None
     pair_heard:list       # `Heard` of each, likewise
 
+    def __eq__(self, other): return self is other # pandas compares `attrs`, and copies them
+    __hash__ = object.__hash__
+    def __deepcopy__(self, memo): return self
+
 # %% ../nbs/23_train.ipynb #365c7781
 def _asked(model, pictures, pairs):
     "`Held` of the model file on these."
@@ -78,9 +96,9 @@ def _asked(model, pictures, pairs):
 
 def _held(model, pictures, single, seed):
     "`Held` of the model file on `pictures`, with half as many pairs."
-    print(f'Asking it about {len(pictures)} held-aside pictures, and pairs of them', flush=True)
     kinds = {p.labels for p in pictures if len(p.labels) == 1} - {(OTHER,), (OTHER_BEAR,)}
     pairs = pair_up(pictures, len(pictures)//2, seed) if len(kinds) > 1 and not single else []
+    print(f'Asking it about {len(pictures)} held-aside pictures{", and pairs of them" if pairs else ""}', flush=True)
     return _asked(model, pictures, pairs)
 
 # %% ../nbs/23_train.ipynb #18846d85
@@ -166,12 +184,14 @@ def _right(said, truth, labels, thresholds):
 def _scores(held, y, labels, thresholds):
     "`evaluate` of pictures and of pairs."
     scores = evaluate(held.probs, y, labels, thresholds)
+    shows = photographs_of(held.pairs)
     if held.pairs:
-        pairs = evaluate(held.pair_probs, targets_of([p.labels for p in held.pairs], labels), labels, thresholds)
+        truth = targets_of([p.labels for p in held.pairs], labels)
+        pairs = evaluate(held.pair_probs, truth, labels, thresholds, shows=shows)
         scores.loc[('pairs', 'exact match'), :] = pairs.loc[('all', 'exact match')]
     if held.pairs and held.pair_maps[0] is not None:
         apart = peaks_apart(held.pairs, held.pair_maps, labels)[['apart']].to_numpy()
-        found = evaluate(apart, np.ones(apart.shape), ['apart'])
+        found = evaluate(apart, np.ones(apart.shape), ['apart'], shows=shows.repeat(2, 0))
         scores.loc[('pairs', 'maps apart'), :] = found.loc[('apart', 'recall')]
     return scores
 
@@ -224,10 +244,10 @@ def _changed(held, file, changes):
         for change in changes: change(model)
         return _asked(model, held.pictures, held.pairs)
 
-def _settle_model(path, helds, labels, single):
+def _settle_model(path, helds, single):
     """Calibrate the file on what was held aside, choose its thresholds, write both into it; gives the scores. `helds`:
     the `Held` of each fold, and the file that it is of, bytes."""
-    held = _all_of([o for o, _ in helds])
+    held, labels = _all_of([o for o, _ in helds]), Classifier(path).labels
     if file_answers(path, [held.pictures[0].file])[2][0] is None: # Ctrl-C has cost the last head its whole
         held = held._replace(heard=[None]*len(held.heard))
     truth = [targets_of([p.labels for p in those], labels) for those in (held.pictures, held.pairs)]
@@ -246,6 +266,14 @@ def _settle_model(path, helds, labels, single):
     update_card(path, calibration_error=ece, scores=kept, **card)
     scores.attrs['held'] = after
     return scores
+
+# %% ../nbs/23_train.ipynb #d9a1bbf4
+def _fall_back(path, held, single):
+    "`_settle_model` of the network before, as Ctrl-C came before there was one of this fold."
+    print('Stopped: the network of the fold before becomes the model.', flush=True)
+    path.write_bytes(held[1])
+    update_card(path, stopped_early=True)
+    return _settle_model(path, [held], single)
 
 # %% ../nbs/23_train.ipynb #a46fd98f
 def _names(labels):
@@ -285,11 +313,12 @@ def train(
 )->pd.DataFrame: # `evaluate` of held-aside pictures and pairs; `attrs['held']`: what was said of each, a `Held`
     """Train on `path`, on views as of `see` (over 800 pictures without folds once augmented), with collages unless
     `single`, calibrate, choose thresholds, and write the model file `out`.
-    Ctrl-C ends the training: the network being trained, at the lowest validation loss so far, becomes the model,
-    its card marked `stopped_early`. `DataError` for pictures that cannot be trained on or an `out` that cannot be
-    written, `PictureError` for one that vanishes, `TrainingError` for an unknown `arch` or weights out of reach,
-    `MachineError` for want of memory or space.
+    Ctrl-C ends the training: the network being trained, at the lowest validation loss so far, becomes the model, or
+    that of the fold before while there is none, its card marked `stopped_early`. `DataError` for pictures that cannot be
+    trained on, an `out` that cannot be written or numbers out of range, `PictureError` for one that vanishes,
+    `TrainingError` for an unknown `arch` or weights out of reach, `MachineError` for want of memory or space.
     Cross-validation: Stone, 1974, doi:10.1111/j.2517-6161.1974.tb00994.x."""
+    if epochs < 1 or tuning < 0: raise DataError(f'epochs={epochs}, tuning={tuning}: give 1 or more, 0 or more.')
     if tuning: check_tunable(arch)
     with whole_file(out) as part, long_work('Training', out):
         pictures = read_labels(path, corrections)
@@ -299,21 +328,26 @@ def train(
         card = dict(name=Path(out).stem, names=_names(counts), arch=arch, data=data) | card
         print(f'Looking for near-duplicates among {len(pictures)} pictures', flush=True)
         twins = twins_of([p.file for p in pictures])
-        helds, splits = [], folds_of(pictures, folds, seed, twins) if folds else [hold_aside(pictures, seed=seed, twins=twins)]
+        splits = folds_of(pictures, folds, seed, twins) if folds else [hold_aside(pictures, seed=seed, twins=twins)]
         _tell(path, pictures, twins, folds)
         groups = groups_of(splits if folds else [splits[0], splits[0][::-1]])
         rounds = 1 if len(pictures) > 800 and not folds else None # of folds each view trains several heads
         views = see(pictures, groups, arch, seed, not single, rounds)
+        helds = []
         for n, split in enumerate([*splits, None] if folds else splits):
             if folds: print(f'Fold {n+1} of {folds}' if split else 'All pictures', flush=True)
             everything = (list(range(len(pictures))), splits[0][1])
-            learn, stopped = fit(views, split or everything, epochs, arch, single, seed=seed)
-            backbone = views.backbone
-            if tuning and not stopped: stopped, backbone = tune(learn, tuning), None
+            try:
+                learn, stopped = fit(views, split or everything, epochs, arch, single, seed=seed)
+                backbone = views.backbone
+                if tuning and not stopped: stopped, backbone = tune(learn, tuning), None
+            except KeyboardInterrupt:
+                if not helds: raise
+                with _deaf(): return _fall_back(part, helds[-1], single)
             with _deaf():
                 _export(learn, part, backbone, **card, **dict(stopped_early=True) if stopped else {})
                 if split:
                     held = _held(part, [pictures[i] for i in split[1]], single, seed)
                     helds = [*([] if stopped else helds), (held, part.read_bytes())]
                 if stopped or n == len(splits) - (not folds):
-                    return _settle_model(part, helds, list(learn.dls.vocab), single)
+                    return _settle_model(part, helds, single)

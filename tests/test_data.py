@@ -61,6 +61,14 @@ def test_check_trainable(folder):
     with pytest.raises(DataError, match='same label'): data.check_trainable(read_labels(folder)[-2:])
     with pytest.raises(DataError, match='at least one kind'): data.check_trainable([Labelled(f, ('other',)*(i % 2)) for i, (f, _) in enumerate(read_labels(folder))])
 
+def test_labels_that_say_the_same(folder):
+    pictures = read_labels(folder)
+    by_turns = [Labelled(o.file, ('a', 'b')[::1 if i % 2 else -1]) for i, o in enumerate(pictures)]
+    with pytest.raises(DataError, match='same label'): data.check_trainable(by_turns)
+    comma = [Labelled(o.file, ('grizzly, teddys',) if i < 2 else ('grizzly',) if i % 2 else ('teddys',)) for i, o in enumerate(pictures*2)]
+    with pytest.raises(DataError, match='split by a semicolon') as e: data.check_trainable(comma)
+    one_sentence(e)
+
 def test_one_picture_under_two_labels_and_an_empty_label(folder):
     photo(7).save(folder/'black bear'/'another.jpg')
     (folder/'polar').mkdir()
@@ -117,9 +125,12 @@ def test_corrections_by_the_contents_of_a_photograph(drawn, tmp_path):
     table.write_text(f'sha256,labels,reason\n{sha256(first.file).upper()},teddys,a toy\n{"0"*64},other,not here\n')
     first.file.rename(moved := root/'black_bear'/f'renamed{first.file.suffix}') # name and folder count for nothing
     assert dict(read_labels(root, table))[moved] == ('teddys',)
+    table.write_text(f'sha256,labels\n,\n{sha256(moved)},teddys\n,\n') # as Excel writes empty rows
+    assert dict(read_labels(root, table))[moved] == ('teddys',)
     for text, words in [('', 'lacks the columns'), ('sha256,labels\n', 'no lines'), ('sha256,labels\nxyz,other\n', 'line 2'),
                         (f'sha256,labels\n{"0"*64},other;grizzly\n', 'stands alone'), (f'sha256,labels\n{"0"*64},other\n', 'names none of'),
-                        (f'sha256,labels\n{"0"*64},other\n{"0"*64},grizzly\n', 'line 3')]:
+                        (f'sha256,labels\n{"0"*64},other\n{"0"*64},grizzly\n', 'line 3'),
+                        (f'sha256,labels\n{"0"*64},grizzly,teddys\n', 'after the last column'), (f'sha256,labels\n{"0"*64}\n', 'no second column')]:
         table.write_text(text)
         with pytest.raises(DataError, match=words): read_labels(root, table)
     with pytest.raises(DataError, match='can not be read'): read_labels(root, tmp_path/'gone.csv')

@@ -2,7 +2,7 @@
 import numpy as np, pytest
 
 from bearclf.evaluate import (BETA, answers, bound_false_bears, called_what, evaluate, f1_thresholds, plot_called_what,
-                              plot_precision_recall, plot_reliability)
+                              plot_precision_recall, plot_reliability, temperature)
 from bearclf.pictures import DataError, OTHER
 from said import BLACK, BOTH, GRIZZLY, NONE, SILENT, said
 
@@ -42,6 +42,26 @@ def test_false_bears_and_the_bootstrap():
     row = evaluate(probs, y, ['grizzly', 'other'], n_boot=2000).loc[('all', 'false bears')]
     assert row.value == .5 and row.n == n
     assert row.high - row.low == pytest.approx(2*1.96*(1/(4*n))**.5, rel=.1)
+
+def test_a_temperature_of_answers_that_are_all_right_stays_near_one():
+    probs = np.tile([.8, .1, .1], (20, 1))
+    y = np.tile([1, 0, 0], (20, 1))
+    assert 1 < temperature(probs, y) < 3 and temperature(probs[:0], y[:0]) == 1
+    many, rng = np.tile([.8, .1, .1], (2000, 1)), np.random.default_rng(0)
+    right = np.eye(3)[rng.choice(3, 2000, p=[.5, .25, .25])] # it is less often right than it says
+    sharper = many**temperature(many, right)
+    assert sharper[0, 0]/sharper[0].sum() == pytest.approx(right[:, 0].mean(), abs=.01)
+
+def test_pairs_of_few_photographs_are_told_with_wide_intervals():
+    "Of 95 % intervals most hold the truth, where each photograph is hard or easy by itself."
+    rng, n, held = np.random.default_rng(0), 10, dict(alone=0, shows=0)
+    for _ in range(200):
+        easy, pairs = rng.random(2*n) < .8, np.c_[rng.integers(n, size=100), n + rng.integers(n, size=100)]
+        right = easy[pairs].all(1)[:, None]
+        for name, shows in dict(alone=None, shows=pairs).items():
+            row = evaluate(right*1., np.ones((100, 1)), ['grizzly'], n_boot=200, shows=shows).loc['all', 'exact match']
+            held[name] += row.low <= .64 <= row.high
+    assert held['alone'] < 140 and held['shows'] > 170, held
 
 def test_a_label_without_pictures_and_one_called_all():
     scores = evaluate([[.9, .1], [.8, .3]], [[1, 0], [0, 0]], ['all', 'other'])

@@ -7,7 +7,7 @@ from bearclf import checks, clean
 from bearclf.checks import dedupe
 from bearclf.download import download
 from bearclf.labels import read_labels_csv
-from bearclf.manifest import (Manifest, aside_of, follow_moves, move_recorded, read_manifest, record_move, settle,
+from bearclf.manifest import (Manifest, aside_of, follow_moves, move_recorded, of_one_page, read_manifest, record_move, settle,
                               write_credits)
 from bearclf.pictures import DataError, picture_files
 from bearclf.sources import Drawn, Flickr, INaturalist
@@ -77,6 +77,16 @@ def test_credits_say_what_they_satisfy(server, tmp_path):
     with open(write_credits(tmp_path, tmp_path/'page.html').with_suffix('.csv'), newline='') as f: rows_ = list(csv.DictReader(f))
     assert len(rows_) == 4 and {r['attribution'] for r in rows_} == {'', 'Photo: Ada & Co, zoo.example'} and {r['photographer'] for r in rows_} == {'Ada & Ben'}
     with pytest.raises(DataError, match='ends in .html'): write_credits(tmp_path, tmp_path/'x.CSV')
+
+def test_a_manifest_of_another_program_is_none(tmp_path):
+    (tmp_path/'set'/'grizzly').mkdir(parents=True)
+    files = [tmp_path/'set'/'grizzly'/f'{i}.jpg' for i in range(2)]
+    lines = ''.join(json.dumps(dict(file=f'grizzly/{f.name}', page='https://x/1')) + '\n' for f in files)
+    (tmp_path/'manifest.jsonl').write_text('["theirs", 1]\n[]\n')
+    (tmp_path/'set'/'manifest.jsonl').write_text(lines)
+    assert of_one_page(files) == [files]
+    (tmp_path/'set'/'manifest.jsonl').write_text(lines + '[]\n')
+    with pytest.raises(DataError, match='line 3'): of_one_page(files)
 
 def test_credits_of_odd_names(server, tmp_path):
     download('grizzly', n=1, source=service(server), dest=tmp_path/'images', check=False)

@@ -50,6 +50,19 @@ def test_a_label_that_would_be_held_aside_whole_is_trained_on(drawn):
     finally:
         for f in copies: f.unlink()
 
+def test_what_looks_alike_in_large_groups_leaves_enough_to_learn_from():
+    "Night frames of one camera are a group that no share to hold aside may swallow."
+    pictures = [Labelled(i, ('grizzly', 'teddys')[i % 2:i % 2 + 1]) for i in range(200)]
+    twins = {i: {*range(120)} if i < 120 else {i} for i in range(200)}
+    for seed in range(40):
+        rest, valid = multilabel.hold_aside(pictures, seed=seed, twins=twins)
+        assert 1 <= len(valid) <= 40 and sorted(rest + valid) == [*range(200)] and not {*range(120)} & {*valid}
+    few, twins = pictures[:8], {i: {0, 2, 4, 6} if i % 2 == 0 else {i} for i in range(8)}
+    for seed in range(100): # no chance decides whether there is a split
+        rest, valid = multilabel.hold_aside(few, seed=seed, twins=twins)
+        assert valid and {few[i].labels for i in rest} == {('grizzly',), ('teddys',)}
+    with pytest.raises(DataError, match='cannot be split'): multilabel.hold_aside(few, twins={i: {*range(8)} for i in range(8)})
+
 def test_weights_out_of_reach(drawn, monkeypatch):
     dls = multilabel.bear_dataloaders(read_labels(drawn))
     def offline(*args, **kwargs): raise OSError('no network')

@@ -1,7 +1,7 @@
 "Folds, and trainings that are stopped or hardly possible."
 import itertools, random, shutil
 
-import numpy as np, pytest, torch
+import numpy as np, pandas as pd, pytest, torch
 from PIL import Image
 from tiny_model import LABELS, two_voices
 
@@ -28,8 +28,24 @@ def test_folds_share_no_picture_and_no_copy(drawn, tmp_path):
         names = [{pictures[i].file.stem.removesuffix('_copy') for i in part} for part in (rest, valid)]
         assert not names[0] & names[1]
     with pytest.raises(DataError, match='too few'): train.folds_of([Labelled(p.file, ('a', 'b')) for p in pictures[:2]], 3)
+    with pytest.raises(DataError, match='give 2 or more'): train.folds_of(pictures, 1)
     few = [Labelled(p.file, ('rare',)) for p in pictures[:1]] + pictures[4:]
     with pytest.raises(DataError, match='rare fall into one'): train.folds_of(few, 3)
+
+def test_many_small_labels_are_dealt():
+    "Each would begin in the first fold."
+    for labels in ([(f'kind {i//3}',) for i in range(90)], [('rare',), ('a', 'rare'), ('b', 'rare'), *[('a',), ('b',)]*20]):
+        pictures = [Labelled(i, labels) for i, labels in enumerate(labels)]
+        splits = train.folds_of(pictures, 5, twins={i: {i} for i in range(len(pictures))})
+        assert sorted(i for _, valid in splits for i in valid) == list(range(len(pictures)))
+        for rest, valid in splits: assert valid and {l for i in rest for l in labels[i]} == {l for ls in labels for l in ls}
+
+def test_what_was_held_aside_goes_with_the_scores():
+    "Through what people do with data frames."
+    helds = [train.Held([], np.zeros((2, 3)), [], [], [], np.zeros((0, 3)), [], []) for _ in range(2)]
+    scores = [pd.DataFrame(dict(value=[1.])) for _ in helds]
+    for df, held in zip(scores, helds): df.attrs['held'] = held
+    assert len(pd.concat(scores)) == 2 and scores[0].copy().attrs['held'] is helds[0]
 
 def test_pictures_opened_by_other_processes(small, drawn, monkeypatch):
     "As where there is a GPU."
@@ -51,6 +67,22 @@ def test_stopped_in_the_second_fold(small, drawn, tmp_path, monkeypatch, capsys)
     scores = train.train(drawn, tmp_path/'stopped.onnx', epochs=2, folds=2, arch=small)
     assert 'Stopped' in capsys.readouterr().out and Classifier(tmp_path/'stopped.onnx').card.stopped_early
     assert 0 < scores.n['all', 'exact match'] < len(read_labels(drawn)) and [f.name for f in tmp_path.iterdir()] == ['stopped.onnx']
+
+def test_stopped_before_the_second_fold_has_anything(small, drawn, tmp_path, monkeypatch, capsys):
+    "The first fold's network becomes the model."
+    fit, folds = train.fit, []
+    def stop(*args, **kwargs):
+        folds.append(args)
+        if len(folds) == 2: raise KeyboardInterrupt
+        return fit(*args, **kwargs)
+    monkeypatch.setattr(train, 'fit', stop)
+    scores = train.train(drawn, tmp_path/'stopped.onnx', epochs=1, folds=2, arch=small)
+    assert 'network of the fold before' in capsys.readouterr().out and Classifier(tmp_path/'stopped.onnx').card.stopped_early
+    assert 0 < scores.n['all', 'exact match'] < len(read_labels(drawn)) and [f.name for f in tmp_path.iterdir()] == ['stopped.onnx']
+    folds.append('another')
+    monkeypatch.setattr(train, 'fit', lambda *args, **kwargs: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt): train.train(drawn, tmp_path/'none.onnx', epochs=1, folds=2, arch=small)
+    assert not (tmp_path/'none.onnx').exists()
 
 def test_stopped_as_the_last_head_learns_of_the_whole(small, drawn, tmp_path, monkeypatch):
     "The folds have it, and the file that is written has not: it works by what its parts say."
@@ -118,7 +150,7 @@ def test_a_file_answers_as_it_was_scored(whole, kept, tmp_path):
     for n in range(2):
         file = two_voices(tmp_path/f'{n}.onnx', whole, {}, bias=-3. - n)
         helds.append((train._held(file, pictures[n::2], False, 42), file.read_bytes()))
-    held = train._settle_model(file, helds, LABELS, False).attrs['held']
+    held = train._settle_model(file, helds, False).attrs['held']
     card, last = Classifier(file).card, len(pictures)//2 # `file` is that of the second fold
     assert bool(card.company) == kept == (file_answers(file, [pictures[0].file])[2][0] is not None)
     assert file_probs(file, [p.file for p in held.pictures[last:]]) == pytest.approx(held.probs[last:], abs=1e-4)
