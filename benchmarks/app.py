@@ -70,10 +70,14 @@ async def crowd(url, n, pid):
         await browser.close()
     return res
 
+def executed(client, code):
+    reply = client.execute(code, reply=True, timeout=300)['content']
+    if reply['status'] != 'ok': raise SystemExit('\n'.join(reply['traceback']))
+
 def per_visitor(code, **env):
     "Memory of a visitor's process that has run `code`."
     manager, client = start_new_kernel(env=os.environ | env, stderr=subprocess.DEVNULL)
-    client.execute(code, reply=True, timeout=120)
+    executed(client, code)
     res = mb(psutil.Process(manager.provisioner.pid))
     manager.shutdown_kernel(now=True)
     return res
@@ -91,13 +95,13 @@ page = Page()'''
 def many_uploads(reader, n):
     "Memory of a page's process and of the reader's over `n` uploads in a row, pictures and bad files."
     manager, client = start_new_kernel(env=os.environ | {WHERE: reader.where}, stderr=subprocess.DEVNULL)
-    client.execute('from bearclf.app import Page\nfrom bearclf.drawn import draw\nimport io, random\npage = Page()\nfiles = []\n'
-                   'for i in range(19):\n    f = io.BytesIO()\n    draw(("teddys",), random.Random(i)).save(f, "JPEG")\n    files.append((f"{i}.jpg", f.getvalue(), ""))\n'
-                   'files.append(("note.txt", b"no picture", ""))', reply=True, timeout=300)
+    executed(client, 'from bearclf.app import Page\nfrom bearclf.drawn import draw\nimport io, random\npage = Page()\nfiles = []\n'
+                     'for i in range(19):\n    f = io.BytesIO()\n    draw(("teddys",), random.Random(i)).save(f, "JPEG")\n    files.append((f"{i}.jpg", f.getvalue(), ""))\n'
+                     'files.append(("note.txt", b"no picture", ""))')
     rows, start = [], time.perf_counter()
     for done in range(0, n + 1, n//10):
         if done:
-            for _ in range(n//10//20): client.execute('for name, content, _ in files: page.take(dict(id=0, at=0, size=len(content)), content).result()', reply=True, timeout=300)
+            for _ in range(n//200): executed(client, 'for name, content, _ in files: page.take(dict(id=0, at=0, size=len(content)), content).result()')
         rows.append(dict(uploads=done, mb_page=mb(psutil.Process(manager.provisioner.pid)), mb_reader=mb(*tree(reader._process.pid))))
     seconds = round(time.perf_counter() - start)
     manager.shutdown_kernel(now=True)
@@ -108,20 +112,22 @@ def main():
     parser.add_argument('--visitors', type=int, default=20)
     parser.add_argument('--uploads', type=int, default=2_000)
     args = parser.parse_args()
+    if args.uploads < 200 or args.uploads % 200: parser.error('--uploads goes by 200: twenty files, ten rows.')
     with socket.socket() as s:
         s.bind(('localhost', 0))
         port = s.getsockname()[1]
     app = subprocess.Popen(['bearclf', 'app', '--no-browser', '--port', str(port)], stdout=subprocess.PIPE,
                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
-    app.stdout.readline()
-    time.sleep(10) # the kernels that wait are ready
-    res = dict(command=shlex.join(['python', *sys.argv]), cores=len(os.sched_getaffinity(0)), load_at_start=os.getloadavg()[0])
-    res['mb_before_anybody_comes'] = mb(*tree(app.pid))
-    res['one'] = asyncio.run(crowd(f'http://localhost:{port}/', 1, app.pid))
-    res['five'] = asyncio.run(crowd(f'http://localhost:{port}/', 5, app.pid))
-    res['crowd'] = asyncio.run(crowd(f'http://localhost:{port}/', args.visitors, app.pid))
-    app.send_signal(signal.SIGINT)
-    app.wait()
+    res = dict(command=shlex.join(['python', *sys.argv]), cores=os.cpu_count(), load_at_start=os.getloadavg()[0])
+    try:
+        app.stdout.readline()
+        time.sleep(10) # the kernels that wait are ready
+        res['mb_before_anybody_comes'] = mb(*tree(app.pid))
+        for name, n in dict(one=1, five=5, crowd=args.visitors).items():
+            res[name] = asyncio.run(crowd(f'http://localhost:{port}/', n, app.pid))
+    finally:
+        app.send_signal(signal.SIGINT)
+        app.wait()
     with Reader() as reader:
         where = {WHERE: reader.where}
         res['mb_of_a_visitor'] = dict(model_in_each=per_visitor(BEFORE, **where), shared_reader=per_visitor('from bearclf.app import Page\npage = Page()', **where))

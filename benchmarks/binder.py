@@ -4,7 +4,7 @@
 
 Installs from the package registry. Memory is proportional (PSS) and of all processes: Jupyter's server, the visitor's kernel, the reader and its workers.
 Writes benchmarks/results/binder.json."""
-import json, shutil, subprocess, sys, tempfile, time
+import json, subprocess, sys, tempfile, time
 from pathlib import Path
 
 from app import FLAGS, mb, picture, tree
@@ -25,26 +25,27 @@ def mb_running(env):
     server = subprocess.Popen([f'{env}/bin/python', '-m', 'jupyter_server', '--no-browser', '--port=8899', '--port-retries=0', '--IdentityProvider.token=', '--allow-root',
                                f'--config={ROOT}/binder/jupyter_server_config.json'], cwd=ROOT, stderr=subprocess.DEVNULL)
     res = {}
-    with sync_playwright() as p:
-        time.sleep(10)
-        res['server_alone'] = mb(*tree(server.pid))
-        page = p.chromium.launch(executable_path='/usr/bin/chromium', args=FLAGS).new_page()
-        page.goto('http://localhost:8899/voila/render/nbs/app.ipynb')
-        page.locator('[data-example]').first.wait_for()
-        res['page_open'] = mb(*tree(server.pid))
-        for side in (2000, 7000):
-            with page.expect_file_chooser() as chooser: page.click('.bc-choose')
-            chooser.value.set_files([dict(name=f'{side}.jpg', mimeType='image/jpeg', buffer=picture(('teddys',), 4, side))])
-            page.locator('.bc-card', has_text=f'{side}.jpg').locator('.bc-bars').wait_for()
-            res[f'after_a_picture_of_{side}_pixels_a_side'] = mb(*tree(server.pid))
-    server.terminate()
-    server.wait()
+    try:
+        with sync_playwright() as p:
+            time.sleep(10)
+            res['server_alone'] = mb(*tree(server.pid))
+            page = p.chromium.launch(executable_path='/usr/bin/chromium', args=FLAGS).new_page()
+            page.goto('http://localhost:8899/voila/render/nbs/app.ipynb')
+            page.locator('[data-example]').first.wait_for()
+            res['page_open'] = mb(*tree(server.pid))
+            for side in (2000, 7000):
+                with page.expect_file_chooser() as chooser: page.click('.bc-choose')
+                chooser.value.set_files([dict(name=f'{side}.jpg', mimeType='image/jpeg', buffer=picture(('teddys',), 4, side))])
+                page.locator('.bc-card', has_text=f'{side}.jpg').locator('.bc-bars').wait_for()
+                res[f'after_a_picture_of_{side}_pixels_a_side'] = mb(*tree(server.pid))
+    finally:
+        server.terminate()
+        server.wait()
     return res
 
 def main():
-    env = tempfile.mkdtemp()
-    res = dict(command='python benchmarks/binder.py', installed=mb_installed(env), mb_running=mb_running(env))
-    shutil.rmtree(env)
+    with tempfile.TemporaryDirectory() as env:
+        res = dict(command='python benchmarks/binder.py', installed=mb_installed(env), mb_running=mb_running(env))
     out = Path(__file__).with_name('results')/'binder.json'
     out.write_text(json.dumps(res, indent=1) + '\n')
     print(out.read_text())

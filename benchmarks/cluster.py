@@ -38,6 +38,7 @@ def main():
     p.add_argument('--repeat', type=int, default=3)
     args = p.parse_args()
     files = [f.resolve() for f in picture_files(args.photos)][:args.many]
+    if len(files) < 100: p.error('too few photographs to time; give a folder with 100 or more.')
     counts, engines = (len(files)//10, len(files)), {'local': (), 'ray': ('--engine', 'ray')}
     times = {name: ([], []) for name in engines}
     for _ in range(args.repeat):

@@ -3,7 +3,7 @@
     python benchmarks/dedupe.py distance --photos ../shared/photos/images --drawn 120
     python benchmarks/dedupe.py speed -n 10000
 
-Writes benchmarks/results/dedupe_distance.json and dedupe_speed.json. The figures in nbs/00_data.ipynb come from them."""
+Writes benchmarks/results/dedupe_distance.json and dedupe_speed.json. The figures in nbs/15_checks.ipynb come from them."""
 import argparse, itertools, json, os, platform, random, shlex, statistics, sys, tempfile, time
 from pathlib import Path
 

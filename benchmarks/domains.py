@@ -15,7 +15,7 @@ import numpy as np
 
 from bare import write_bare
 from bearclf.data import Labelled, data_hash
-from bearclf.evaluate import answers, pair_up, wilson
+from bearclf.evaluate import answers, evaluate, pair_up, photographs_of, wilson
 from bearclf.inference import Classifier
 from bearclf.multilabel import ARCH
 from bearclf.pictures import KINDS, OTHER, OTHER_BEAR, open_picture, picture_files
@@ -88,14 +88,15 @@ def inset(pair, n):
 
 def pairs_right(said, pairs):
     "The share of pairs exactly right, beside and above one another, each with its interval."
-    right, above = exactly_right(said, pairs), np.array([p.above for p in pairs])
-    return {name: share(right[those]) for name, those in dict(beside=~above, above=above).items()}
+    return {name: exactly_right(*zip(*((s, p) for s, p in zip(said, pairs) if p.above == above)))
+            for name, above in dict(beside=False, above=True).items()}
 
 
-def exactly_right(said, pairs): return (said == [[k in p.labels for k in KINDS] for p in pairs]).all(1)
-
-
-def share(right): return [round(float(o), 3) for o in (right.mean(), *wilson(right.sum(), len(right)))]
+def exactly_right(said, pairs):
+    "The share of pairs, or insets, of which all is right, and its interval, which knows that they share photographs."
+    right = (np.array(said) == [[k in p.labels for k in KINDS] for p in pairs]).all(1, keepdims=True)
+    row = evaluate(right, np.ones(right.shape), ['right'], shows=photographs_of(pairs)).loc['all', 'exact match']
+    return [round(float(row[o]), 3) for o in ('value', 'low', 'high')]
 
 
 def main():
@@ -119,7 +120,7 @@ def main():
             return dict(rows=rows(called(model, [p.file for p in judged]), judged, where),
                         without_colours=rows(called(model, [grey(p.file) for p in judged]), judged, where),
                         pairs=pairs_right(called(model, [p.joined() for p in pairs]), pairs),
-                        insets=share(exactly_right(insets, pairs)))
+                        insets=exactly_right(insets, pairs))
         res = dict(command=shlex.join(['python', *sys.argv]), photographs=len(judged), judged=data_hash(judged),
                    bare={ARCH: measured(write_bare(Path(d)/'bare.onnx'))}, seeds={})
         for seed in range(args.seeds):

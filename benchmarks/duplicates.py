@@ -2,7 +2,7 @@
 
     python benchmarks/duplicates.py ../shared/photos/images ../shared/photos/pool
 
-Writes benchmarks/results/duplicates.json. The table in nbs/00_data.ipynb comes from it."""
+Writes benchmarks/results/duplicates.json. The table in nbs/15_checks.ipynb comes from it."""
 import io, itertools, json, shlex, sys
 from pathlib import Path
 
@@ -41,13 +41,13 @@ def measure(file):
 
 def main(folders):
     files = [f for folder in folders for f in picture_files(folder)]
-    hashes, copies = zip(*threaded(measure, files))
+    hashes, copies = zip(*(o for o in threaded(measure, files) if None not in (o[0], *o[1]))) # blank ones have no hash
     pairs = [(a ^ b).bit_count() for a, b in itertools.combinations(hashes, 2)]
     off = {way: [(h ^ c[i]).bit_count() for h, c in zip(hashes, copies)] for i, way in enumerate(WAYS)}
     found = lambda ds, bits: round(sum(d <= bits for d in ds)/len(ds), 4)
     rows = [dict(bits=bits, pairs_of_originals=sum(d <= bits for d in pairs), copies=found(sum(off.values(), []), bits),
                  **{way: found(ds, bits) for way, ds in off.items()}) for bits in range(0, 18, 2)]
-    res = dict(command=shlex.join(['python', *sys.argv]), pictures=len(files), rows=rows)
+    res = dict(command=shlex.join(['python', *sys.argv]), pictures=len(hashes), rows=rows)
     out = Path(__file__).with_name('results')/'duplicates.json'
     out.parent.mkdir(exist_ok=True)
     out.write_text(json.dumps(res, indent=1) + '\n')

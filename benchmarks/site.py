@@ -102,7 +102,7 @@ def main():
     parser.add_argument('-n', type=int, default=300, help='photographs to compare (default: %(default)s)')
     parser.add_argument('--runtime', help='as `bearclf site` takes it')
     args = parser.parse_args()
-    res = dict(command=shlex.join(['python', *sys.argv]), cores=len(os.sched_getaffinity(0)), load_at_start=os.getloadavg()[0])
+    res = dict(command=shlex.join(['python', *sys.argv]), cores=os.cpu_count(), load_at_start=os.getloadavg()[0])
     with tempfile.TemporaryDirectory() as tmp, sync_playwright() as p:
         sizes = build_site(f'{tmp}/public', runtime=args.runtime)
         url, classifier = serve(f'{tmp}/public'), Classifier()

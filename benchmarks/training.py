@@ -44,7 +44,7 @@ def main():
     pictures = read_labels(args.photos)
     res = dict(command=shlex.join(['python', *sys.argv]), photographs=len(pictures), data=data_hash(pictures), seconds=times,
                ratio=round(statistics.median(a/b for a, b in zip(times['post'], times['bearclf'])), 2), scores=card.scores,
-               cores=len(os.sched_getaffinity(0)), load_after=round(os.getloadavg()[0], 1), python=platform.python_version())
+               cores=os.cpu_count(), load_after=round(os.getloadavg()[0], 1), python=platform.python_version())
     (Path(__file__).parent/'results'/'training.json').write_text(json.dumps(res, indent=1) + '\n')
     print(json.dumps(res, indent=1))
 

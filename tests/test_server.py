@@ -135,6 +135,7 @@ def test_a_kernel_hears_only_what_the_page_says(app, tmp_path):
         heard = []
         while not heard or 'answer' not in heard[-1]['content'].get('data', {}): # what was sent before is done with
             text = await line.read_message()
+            assert text is not None, 'it hung up'
             if isinstance(text, str): heard.append(json.loads(text))
         assert 'probs' in heard[-1]['content']['data']['answer']
         assert not (tmp_path/'run').exists() and not [m for m in heard if m['msg_type'] in ('comm_close', 'execute_reply', 'error')]
