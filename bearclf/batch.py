@@ -97,22 +97,27 @@ class Inputs:
         "The pictures of one of the paths. A file is one, whatever its name, and that it does not exist is an answer."
         if is_address(path):
             itself = _as_listed(path)
-            return (f for f in _stored(path) if f == itself or is_picture(f) or self._passes(f))
+            return (f for f in _stored(path) if f == itself or is_picture(f) or self._passes(f, path))
         if not os.path.isdir(path): return iter([Path(path)])
-        return (f for f in self._walk(path) if is_picture(f) or self._passes(f))
+        return (f for f in self._walk(path) if is_picture(f) or self._passes(f, path))
 
     def _walk(self, path):
         "All files below a folder. One that can't be read is an answer, too."
         try: yield from walk(path, closed=True)
         except DataError: yield Path(path)
 
-    def _passes(self, f):
+    def _passes(self, f, path):
         "Is `f`, which is no picture by its name, a folder that can't be read? Anything else is passed over."
         if os.path.isdir(f): return True
-        if kind := _PASSED_KIND.get(os.path.splitext(f)[1].lower()): self.passed[kind] += 1
+        kind = _PASSED_KIND.get(os.path.splitext(f)[1].lower())
+        if kind and not self._left_out(f, path): self.passed[kind] += 1
 
-    def _left_out(self, f, path, real):
-        if self.outside and real.startswith(self.outside):
+    def _real(self, f):
+        if is_address(f): return f
+        return os.path.realpath(f) if os.path.islink(f) else os.path.join(self._folder(f.parent), f.name)
+
+    def _left_out(self, f, path):
+        if self.outside and self._real(f).startswith(self.outside):
             self.under += 1
             return True
         return any(fnmatch(way, p) for p in self.exclude for way in _ways(f, path, os.path.isabs(p)))
@@ -120,20 +125,19 @@ class Inputs:
     def __iter__(self):
         "`DataError` at the end, if there was no picture at all."
         self.passed, self.empty, self.under, seen = Counter(), [], 0, set()
-        folder = lru_cache(64)(os.path.realpath)
+        self._folder = lru_cache(64)(os.path.realpath)
         for path in self.paths:
             f = None
             for f in self._of(path):
-                if is_address(path): real = f
-                else: real = os.path.realpath(f) if os.path.islink(f) else os.path.join(folder(f.parent), f.name)
-                if real not in seen and not self._left_out(f, path, real):
-                    seen.add(real)
+                if self._real(f) not in seen and not self._left_out(f, path):
+                    seen.add(self._real(f))
                     yield f
             if f is None: self.empty.append(path)
         if not seen: raise DataError(self._nothing())
 
     def _nothing(self):
         "A sentence for the one who gave paths without pictures."
+        if not self.paths: return 'The list of files is empty; give one with a file or a folder in each line.'
         where = f'the folder {shown(self.paths[0])}' if len(self.paths) == 1 else f'these {len(self.paths)} places'
         if self.under:
             if all(os.path.join(os.path.realpath(p), '').startswith(self.outside) for p in self.paths):

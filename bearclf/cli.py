@@ -19,8 +19,8 @@ from . import __version__
 from .batch import Inputs, is_address, kinds_in, model_id, rows_of
 from .data import check_trainable, read_labels
 from .drawn import sample_images
-from .pictures import (BearclfError, DataError, check_writable, machine_trouble, progress_bar, raise_for_machine,
-                              reason_of, shown)
+from .pictures import (BearclfError, DataError, check_writable, fits_a_line, machine_trouble, progress_bar,
+                              raise_for_machine, reason_of, shown)
 from .tables import open_table, text_form
 
 # %% ../nbs/34_cli.ipynb #860f286a
@@ -75,7 +75,7 @@ def _classifier(args):
 # %% ../nbs/34_cli.ipynb #0c871078
 def _name(file):
     "A file's name, fit for one line. Bytes that are no UTF-8 stay as they are."
-    return file if all(c.isprintable() or '\udc80' <= c <= '\udcff' for c in file) else ascii(file)
+    return file if fits_a_line(re.sub('[\udc80-\udcff]', '', file)) else ascii(file)
 
 def _line(row, name_of):
     "What is said of a picture: its path, a tab, the labels found, as people call them."
@@ -172,16 +172,17 @@ def _actions(args, card, report, paths):
     if args.sort:
         if os.path.lexists(args.sort) and not os.path.isdir(args.sort):
             raise DataError(f'{shown(args.sort)} is no folder; give another name to --sort.')
-        yield lambda row, teller: _sort(row, args, teller)
+        planned = {} if args.dry_run else None
+        yield lambda row, teller: _sort(row, args, planned, teller)
     if report: yield lambda row, teller: report.add(row)
 
 # %% ../nbs/34_cli.ipynb #8547c1ff
-def _sort(row, args, teller):
+def _sort(row, args, planned, teller):
     "Sort one picture, or say where it would lie."
     from bearclf.library import sort_picture
     how = args.how or 'copy'
-    for to in sort_picture(row, args.sort, how, args.dry_run):
-        if not args.dry_run: continue
+    for to in sort_picture(row, args.sort, how, planned):
+        if planned is None: continue
         would = f'would {how} {_name(row["file"])} to {_name(str(to))}'
         teller.say(would, sys.stderr if teller.in_rows else sys.stdout) # a table that is printed stays one
 
@@ -221,6 +222,7 @@ def predict(args):
     "Classify files and folders; 1 if any could not be read."
     for name in ('csv', 'jsonl', 'parquet', 'html', 'sort'):
         if getattr(args, name) == '': raise BearclfError(f'--{name} has no name; give one.')
+    if '' in args.paths: raise BearclfError('One of FILES_OR_FOLDERS is empty; give names of files or folders.')
     classifier, engine = _classifier(args), _engine(args)
     inputs, files = _inputs(args)
     report = _report(args, classifier, inputs)
@@ -230,8 +232,7 @@ def predict(args):
         try: _look(engine, classifier, files, table, teller, actions)
         except KeyboardInterrupt as e:
             if not table: raise
-            stopped = f'stopped; {shown(table.path)} keeps its rows, and the same command goes on from them'
-            raise type(e)(stopped) from None
+            raise type(e)(f'stopped; {table.goes_on}') from None
     if report: report.write()
     if not args.quiet:
         for line in _summary(teller, table): print(line, file=sys.stderr)
@@ -419,12 +420,13 @@ def site(args):
 def _site_args(commands):
     p = _command(commands, 'site', site, 'write a page that needs no server, for any web space', 'bearclf site public',
                  '\nOUT becomes a folder of files: the page, the model, and what runs it in the browser.'
-                 '\nPictures never leave the visitor\'s device. The decoder of HEIC, and onnxruntime-web for'
-                 '\na model that bearclf did not train, are fetched by npm; without npm or network, name'
-                 '\na folder that has them with --runtime.')
+                 '\nPictures never leave the visitor\'s device. The decoder of HEIC, libheif-js, and for a'
+                 '\nmodel that bearclf did not train onnxruntime-web are fetched by npm; without npm or'
+                 '\nnetwork, name a folder that has them with --runtime.')
     p.add_argument('out', metavar='OUT', help='the folder to write; an older page there is replaced')
     _add_model(p)
-    p.add_argument('--runtime', metavar='FOLDER', help='a folder where `npm install libheif-js onnxruntime-web` was run')
+    p.add_argument('--runtime', metavar='FOLDER', help='a folder where npm has installed them; '
+                   'where they are missing or others, you are told which versions')
 
 # %% ../nbs/34_cli.ipynb #13254d98
 def dedupe_images(args):

@@ -20,8 +20,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 import bearclf
-from .pictures import (BearclfError, DECODE_SIDE, DataError, OTHER, PictureError, is_kind, iter_pictures,
-                              open_picture, progress_bar, spoken, threaded)
+from .pictures import (BearclfError, DECODE_SIDE, DataError, OTHER, PictureError, fits_a_line, is_kind,
+                              iter_pictures, open_picture, progress_bar, spoken, threaded)
 from .voices import (SHARES, Company, Heard, box_at, centres_of, company_score, first_two, sigmoid,
                             threshold_logits, told, unsure)
 
@@ -46,7 +46,7 @@ def _side(x): return isinstance(x, int) and not isinstance(x, bool) and 1 <= x <
 
 # %% ../nbs/30_inference.ipynb #f2e0a69f
 def _names(x):
-    ok = isinstance(x, list) and x and all(isinstance(o, str) and o.strip() and o.isprintable() for o in x)
+    ok = isinstance(x, list) and x and all(isinstance(o, str) and o.strip() and fits_a_line(o) for o in x)
     return ok and len({*x}) == len(x)
 
 # %% ../nbs/30_inference.ipynb #0893dc47

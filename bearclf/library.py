@@ -12,7 +12,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from .batch import kinds_in
-from .pictures import (BearclfError, DataError, OTHER, PictureError, beside, open_picture, part_of,
+from .pictures import (BearclfError, DataError, KINDS, OTHER, PictureError, beside, open_picture, part_of,
                               remove_parts, shown, static, threaded, whole_file)
 from .tables import check_output
 
@@ -92,13 +92,14 @@ HOW = ('copy', 'link', 'move') # what `sort_picture` can do
 def _folder(label): # a label may come from a file that somebody else made
     return re.sub(r'[\x00-\x1f\\/:*?"<>|]', '_', label).strip('. ') or '_'
 
-def _place(file, folder, how):
+def _place(file, folder, how, planned):
     "Where `file` is to lie in `folder`, under a free name or where it lies already; and is it still to be put there?"
     for n in itertools.count(1):
         to = folder/(file.name if n == 1 else f'{file.stem} ({n}){file.suffix}')
-        if not os.path.lexists(to): return to, True
-        if to.is_symlink() != (how == 'link') or not to.is_file(): continue # a link is no copy
-        if os.path.samefile(to, file) or how != 'link' and filecmp.cmp(to, file, shallow=False): return to, False
+        there = planned.get(to, to)
+        if not os.path.lexists(there): return to, True
+        if there is to and (to.is_symlink() != (how == 'link') or not to.is_file()): continue # a link is no copy
+        if os.path.samefile(there, file) or how != 'link' and filecmp.cmp(there, file, shallow=False): return to, False
 
 # %% ../nbs/31_library.ipynb #9277bee0
 class _Taken(Exception): "Something has come to a place since it was found to be free."
@@ -165,7 +166,7 @@ def sort_picture(
     row:dict, # of `row_of`
     dest:str|Path, # the folder to sort into
     how:str='copy', # one of `HOW`; a link is symbolic
-    dry_run:bool=False # only say what would be done
+    planned:dict|None=None # {place: file}: only add to it what would be done, if what it says were done
 )->list[Path]: # where it was put, or would be; where it lay already only if it left its old place for that
     "Put a picture into the folder of each of its labels. `DataError` if that can't be done; then it is where it was."
     if row['error']: return []
@@ -173,9 +174,12 @@ def sort_picture(
     try:
         put = 'link' if how == 'move' and file.is_symlink() else how # a link is moved as a link
         while True: # until nobody takes a name from us
-            places = [_place(file, Path(dest)/_folder(label), put) for label in kinds_in(row) or ['nothing_found']]
+            places = [_place(file, Path(dest)/_folder(label), put, planned or {})
+                      for label in kinds_in(row) or ['nothing_found']]
             leaves = how == 'move' and not any(_is_itself(to, file) for to, _ in places) # or it lies in its folder already
-            if dry_run: break
+            if planned is not None:
+                planned.update((to, file) for to, is_new in places if is_new)
+                break
             try: _put_all(file, places, put, leaves)
             except _Taken: continue
             break
@@ -209,10 +213,11 @@ def _small(file):
 
 # %% ../nbs/31_library.ipynb #4073e3ef
 def _figure(picture, small):
-    "One picture of the page: its likeness, what was found, its name, and all probabilities as a tooltip."
+    "One picture of the page: its likeness, what was found, its name; its path and all probabilities when asked for."
     _, file, found, probs = picture
-    return (f'<figure title="{html.escape(probs)}"><img alt="" src="{small}"><figcaption>{html.escape(found)}'
-            f'<small>{html.escape(shown(file))}</small></figcaption></figure>\n')
+    name = '/'.join(re.split(r'[/\\]', shown(file))[-2:]) # cameras give the same names again in each folder
+    return (f'<figure><img alt="" src="{small}"><figcaption>{html.escape(found)}<details><summary>{html.escape(name)}'
+            f'</summary>{html.escape(shown(file))}<br>{html.escape(probs)}</details></figcaption></figure>\n')
 
 # %% ../nbs/31_library.ipynb #59ef81e4
 def _is_ours(path, first):
@@ -232,7 +237,8 @@ class Report:
     ):
         "`DataError` if the page can't be written, or something that is no report lies there."
         self.path, self.card = check_output(path, inputs), card
-        self.head, self.foot = static('report.html').split('<!-- rows -->')
+        title = 'Bears in these pictures' if {*KINDS} <= {*card.labels} else 'What is in these pictures'
+        self.head, self.foot = static('report.html').replace('$title', title).split('<!-- rows -->')
         if not _is_ours(self.path, self.head.split('<title>')[0].encode()):
             raise DataError(f'{shown(self.path)} is there already and is no report of bearclf predict; '
                             'give another name, or move it away.')
@@ -268,7 +274,7 @@ def _page(report)->Iterator[str]:
     parts = sorted(report.sections.items(), key=lambda part: (part[0] == 'nothing found', part[0]))
     counts = [(label, len(pictures)) for label, pictures in parts] + [('not readable', len(report.errors))]
     yield report.head
-    yield f'<p>{report.n:,} pictures, in each part the most doubtful first.</p>\n<ul class="counts">'
+    yield f'<p>Pictures: {report.n:,}, in each part the most doubtful first.</p>\n<ul class="counts">'
     for i, (label, n) in enumerate(counts): yield f'<li><a href="#p{i}">{html.escape(label)}</a> {n:,}</li>'
     yield '</ul>\n'
     for i, (label, n) in enumerate(counts):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'OTHER', 'OTHER_BEAR', 'LABELS_CSV', 'MAX_PIXELS', 'DECODE_SIDE', 'is_kind', 'spoken', 'in_words',
-           'BearclfError', 'PictureError', 'CutShort', 'DataError', 'shown', 'reason_of', 'MachineError',
+           'BearclfError', 'PictureError', 'CutShort', 'DataError', 'fits_a_line', 'shown', 'reason_of', 'MachineError',
            'machine_trouble', 'raise_for_machine', 'long_work', 'beside', 'part_of', 'whole_file', 'check_writable',
            'remove_parts', 'whole_folder', 'append_whole', 'static', 'open_header', 'open_file', 'rest_of',
            'open_picture', 'picture_size', 'is_system', 'is_litter', 'system_folders', 'folder_entries', 'walk',
@@ -72,11 +72,19 @@ class DataError(BearclfError):
     "A folder, a file or a table of labels that can't be used; the message says why and what to do."
 
 # %% ../nbs/10_pictures.ipynb #30bcb382
+_UNFIT = re.compile(r'[\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]')
+
+def fits_a_line(
+    text:str
+)->bool: # it holds nothing that breaks the line, turns it round, orders a terminal, can't be seen or is no text
+    "Can `text` stand in a line? Blanks and joiners of any script can, which `str.isprintable` refuses."
+    return not _UNFIT.search(text)
+
 def shown(
     name # of a file, or anything that has come from outside
 )->str: # one line, with `?` for what can't be printed
     "`name` fit for a one-line message, even if the file system's name for it is not."
-    return ''.join(c if c.isprintable() else '?' for c in str(name))
+    return _UNFIT.sub('?', str(name))
 
 # %% ../nbs/10_pictures.ipynb #5c3f779e
 def reason_of(
@@ -350,21 +358,23 @@ def open_header(
     return im
 
 # %% ../nbs/10_pictures.ipynb #612f8d4c
-def _to_8bit(im):
-    "Modes with more than 8 bits for a grey pixel (`I;16`, `I`, `F`), scaled to 8 bits."
+def _to_8bit(im, format):
+    """Modes with more than 8 bits for a grey pixel (`I;16`, `I`, `F`), scaled to 8 bits. Of the 16 bits of a TIFF,
+    cameras use 10, 12 or 14."""
     import numpy as np
     a = np.nan_to_num(np.asarray(im, dtype=np.float64), posinf=0, neginf=0)
     top = a.max(initial=0)
-    if im.mode == 'F': full = next((t for t in (1, 255, 65535) if top <= t), top)
-    else: full = max(65535, top)
+    fulls = (1, 255, 65535) if im.mode == 'F' else (255, 1023, 4095, 16383, 65535) if format == 'TIFF' else (65535,)
+    full = next((t for t in fulls if top <= t), top)
     return Image.fromarray((a.clip(0, full)*(255/full)).round().astype(np.uint8))
 
 # %% ../nbs/10_pictures.ipynb #b06b1f83
 def _to_rgb(im):
     "Any decoded picture as upright RGB, what is transparent made white."
+    format = im.format
     try: im = ImageOps.exif_transpose(im)
     except Exception: im = im.copy()  # broken EXIF data: the picture itself is whole
-    if im.mode.startswith('I') or im.mode == 'F': return _to_8bit(im).convert('RGB')
+    if im.mode.startswith('I') or im.mode == 'F': return _to_8bit(im, format).convert('RGB')
     if im.mode == 'La': im = im.convert('LA')
     if im.has_transparency_data:
         im = im.convert('RGBA')
@@ -398,7 +408,9 @@ def open_file(
         if os.path.isdir(path):
             os.scandir(path).close() # or it says why the folder can't be read
             raise PictureError(f'{name} is a folder, not a picture.')
-        if not os.path.exists(path): raise PictureError(f'{name} does not exist.')
+        if not os.path.exists(path):
+            what = 'is a link that leads nowhere' if os.path.islink(path) else 'does not exist'
+            raise PictureError(f'{name} {what}.')
         if not os.path.isfile(path): raise PictureError(f'{name} is not a regular file.')
         return open(path, 'rb')
     except PermissionError: raise PictureError(f'{name} may not be read by you (permission denied).') from None

@@ -85,7 +85,7 @@ def _in_url(host): return f'[{host}]' if ':' in host else host
 def _refused(headers, local):
     "Why a request is not even looked at: a sentence, or None; `local`: is the page for this machine alone?"
     host, _ = split_host_and_port(headers.get('Host', '').lower())
-    if local and host not in _LOCAL: return 'This page is for this machine alone.'
+    if local and host not in _LOCAL: return 'This page is for this machine alone; start it with --host 0.0.0.0 to let others in.'
     visits = headers.get('Sec-Fetch-Mode') == 'navigate' and headers.get('Sec-Fetch-Dest') in ('document', None)
     if headers.get('Sec-Fetch-Site') in ('cross-site', 'same-site') and not visits: return 'Other pages can not use this one.' 
 

@@ -6,7 +6,7 @@
 __all__ = ['text_form', 'check_output', 'Table', 'open_table']
 
 # %% ../nbs/31_tables.ipynb #035f9550
-import csv, glob, io, json, os, time
+import csv, glob, io, json, os, re, time
 from array import array
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, contextmanager, suppress
@@ -50,6 +50,17 @@ def _columns(labels):
     return names
 
 # %% ../nbs/31_tables.ipynb #eb093154
+_FORMULA = re.compile(r'\s*[=+\-@＝＋－＠]')
+
+def _no_formula(text):
+    """A path, or a sentence that begins with one, which no spreadsheet takes for a formula (CSV injection, OWASP); it
+    still names the same file."""
+    return f'./{text}' if _FORMULA.match(text) else text
+
+def _as_was(text):
+    rest = text.removeprefix('./')
+    return rest if _FORMULA.match(rest) else text
+
 class _Csv:
     "`file`, `labels` joined by `;`, the probability of each label, `error`, and the rest."
     def __init__(self, labels):
@@ -63,7 +74,8 @@ class _Csv:
 
     def record(self, row):
         probs = [f'{row["probs"][k]:.6f}' if row['probs'] else '' for k in self.labels]
-        return self._line([row['file'], ';'.join(row['labels']), *probs, *(row[k] for k in self.names[-4:])])
+        more = [_no_formula(row['error']), *(row[k] for k in self.names[-3:])]
+        return self._line([_no_formula(row['file']), ';'.join(row['labels']), *probs, *more])
 
     def whole(self, record): return record.count(b'"') % 2 == 0
 
@@ -72,7 +84,7 @@ class _Csv:
         text = io.StringIO(record.decode('utf-8', 'surrogateescape'), newline='')
         file, labels, *probs, error, size, modified, model = next(csv.reader(text))
         probs = {k: float(p) for k, p in zip(self.labels, probs, strict=True)} if not error else {}
-        return dict(file=file, labels=labels.split(';') if labels else [], probs=probs, error=error,
+        return dict(file=_as_was(file), labels=labels.split(';') if labels else [], probs=probs, error=_as_was(error),
                     bytes=int(size) if size else None, modified=modified or None, model=model)
 
 # %% ../nbs/31_tables.ipynb #ab489549
@@ -238,6 +250,11 @@ class Table:
 
     def __exit__(self, *_): self._stack.close()
 
+    @property
+    def goes_on(self)->str: # a part of a sentence
+        "What is there of a table whose work was stopped."
+        return f'{shown(self.path)} keeps its rows, and the same command goes on from them'
+
     def _checked(self, path, inputs): return check_output(path, inputs)
     def _first(self): return [] # the records to begin with
     def _name(self, file): return str(file)
@@ -260,7 +277,7 @@ class Table:
         """Add a row; it is in the file when this returns, and on the disk within a second. `DataError` if it can't be
         written; what was added before stays."""
         name = self._name(row['file'])
-        with _disk(self.path, '; the rows before are there, and the same command goes on from them'):
+        with _disk(self.path, f'; {self.goes_on}'):
             at = self._held.pop(name, None)
             self._order.append(self._log.append(row | dict(file=name)) if at is None else at)
 
@@ -319,6 +336,10 @@ class _ParquetTable(Table):
         super().__init__(path, 'jsonl', labels, model, inputs)
         _schema(_pyarrow(), self.labels) # can it be made?
         self._log.path = beside(self.path, '.rows.jsonl')
+
+    @property
+    def goes_on(self): # a Parquet file can't grow
+        return f'its rows are kept, and the same command goes on from them and then writes {shown(self.path)}'
 
     def _files(self): return [self.path] if self.path.exists() else []
 

@@ -1,5 +1,5 @@
 "The page in a real browser (Debian's chromium): uploads of every kind, hostile ones too, two visitors, a phone, the keyboard; and its server."
-import base64, csv, io, json, random, re, socket, subprocess, sys, threading, time, urllib.error, urllib.request
+import base64, csv, io, json, os, random, re, socket, subprocess, sys, threading, time, urllib.error, urllib.request
 from pathlib import Path
 
 import nbformat, pillow_heif, psutil, pytest
@@ -39,6 +39,7 @@ def app(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def browser():
+    if not (CHROMIUM or os.environ.get('CI')): pytest.skip('chromium is not installed (apt-get install chromium)')
     with sync_playwright() as p:
         browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
@@ -148,6 +149,7 @@ def test_dropping_files_and_a_folder(app, visit, tmp_path):
     drop(page, tmp_path/'teddy.jpg', tmp_path/'folder')
     expect(page.locator('.bc-card').get_by_role('heading')).to_have_text([headline(TEDDY_JPEG), headline(ROBOT_JPEG)])
     expect(page.get_by_role('status')).to_contain_text('Left out: 1 file, no picture.')
+    expect(page.locator('.bc-name')).to_have_text(['teddy.jpg', 'folder/below/robot.jpg'])
 
 def test_dragged_from_another_page_and_pasted(app, visit):
     page, content = visit(app), base64.b64encode(TEDDY_JPEG).decode()

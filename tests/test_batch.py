@@ -1,5 +1,5 @@
 "Folders of any size: which files are looked at, and tables that survive Ctrl-C, SIGTERM, SIGKILL and a full disk."
-import csv, json, os, resource, shutil, signal, subprocess, sys, time
+import csv, io, json, os, resource, shutil, signal, subprocess, sys, time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -60,7 +60,7 @@ def test_kills_lose_and_double_no_row(drawn, whole, tmp_path, kind, kills):
 def test_stopped_and_gone_on_with(drawn, whole, tmp_path, kind, stop, code):
     table = tmp_path/f'bears.{kind}'
     said, ended = stop_after(3, stop, drawn, table)
-    assert ended == code and len(said.splitlines()) == 1 and 'the same command goes on' in said
+    assert ended == code and len(said.splitlines()) == 1 and 'the same command goes on' in said and (kind == 'parquet') == ('then writes' in said)
     assert 3 <= rows_in(table) < 61
     assert bearclf('predict', drawn, f'--{kind}', table).returncode == 1
     assert table.read_bytes() == whole[kind].read_bytes()
@@ -112,14 +112,26 @@ def test_one_process_writes_a_table(drawn, tmp_path):
 def test_names_of_all_kinds_come_back(drawn, tmp_path, kind):
     pictures, table = tmp_path/'p', tmp_path/f'bears.{kind}'
     pictures.mkdir()
-    for name in (b'line\nbreak.jpg', b'return\r.jpg', b'quote",;.jpg', b'latin\xe9.jpg', 'bär.jpg'.encode(), b'\x1b[2J.jpg'):
+    names = {'line\nbreak.jpg', 'return\r.jpg', 'quote",;.jpg', 'bär.jpg', '\x1b[2J.jpg', '=1+2.jpg', '-x.jpg', '\u3000＝1.jpg'}
+    for name in (b'latin\xe9.jpg', *map(str.encode, names)):
         shutil.copy(next((drawn/'teddys').glob('*.jpg')), os.fsencode(pictures) + b'/' + name)
     first = bearclf('predict', pictures, f'--{kind}', table)
     before = table.read_bytes()
     again = bearclf('predict', pictures, f'--{kind}', table)
-    assert (first.returncode, again.returncode) == (0, 0) and '6 had a row' in again.stderr and table.read_bytes() == before
-    names = {os.path.basename(r['file']) for r in rows_of(table)}
-    assert {'line\nbreak.jpg', 'return\r.jpg', 'quote",;.jpg', 'bär.jpg', '\x1b[2J.jpg'} < names
+    assert (first.returncode, again.returncode) == (0, 0) and '9 had a row' in again.stderr and table.read_bytes() == before
+    assert names < {os.path.basename(r['file']) for r in rows_of(table)}
+
+def test_no_name_is_a_formula_to_a_spreadsheet(drawn, tmp_path):
+    "As CSV injection goes: each cell still names its file, and the same command finds its rows."
+    for name in ('=HYPERLINK("x").jpg', '+1.jpg', '-1.jpg', '@x.jpg', '＝1.jpg', ' =1.jpg', 'plain.jpg'):
+        shutil.copy(next((drawn/'teddys').glob('*.jpg')), tmp_path/name)
+    (tmp_path/'=no.jpg').write_text('no')
+    assert bearclf('predict', '.', '--csv', 't.csv', cwd=tmp_path).returncode == 1
+    before = (tmp_path/'t.csv').read_bytes()
+    rows = list(csv.DictReader(io.StringIO(before.decode(), newline='')))
+    assert len(rows) == 8 and all((tmp_path/r['file']).is_file() for r in rows)
+    assert not [cell for r in rows for cell in (r['file'], r['error']) if cell.strip()[:1] in '=+-@＝' and cell]
+    assert '7 had a row' in bearclf('predict', '.', '--csv', 't.csv', cwd=tmp_path).stderr and (tmp_path/'t.csv').read_bytes() == before
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_what_is_no_table_of_ours_stays(drawn, tmp_path, kind):
@@ -178,6 +190,17 @@ def test_exclude(drawn):
     assert found('./grizzly') == found('grizzly/') == found(f'{drawn}/grizzly') == found(f'{drawn}/grizzly/') == found('grizzly')
     assert found(drawn.parent.name) == found('*/') == found(f'*{drawn.parent.name}') == everything # only what lies below
     with pytest.raises(DataError, match='leaves no picture'): found('*')
+
+def test_what_is_left_out_is_not_passed_over(drawn, tmp_path):
+    shutil.copytree(drawn/'teddys', tmp_path/'p')
+    for folder in ('raws', 'sorted'):
+        (tmp_path/'p'/folder).mkdir()
+        (tmp_path/'p'/folder/'IMG_1.CR2').touch()
+    for exclude, outside, n in (((), None, 2), (['raws'], None, 1), (['raws'], tmp_path/'p'/'sorted', 0)):
+        assert len([*(inputs := Inputs([tmp_path/'p'], exclude, outside))]) > 0 and inputs.passed['RAW file'] == n
+
+def test_a_list_of_no_files():
+    with pytest.raises(DataError, match='list of files is empty'): [*Inputs([])]
 
 def test_an_address_under_another_name_of_its_store(drawn):
     address = f'local://{drawn}'

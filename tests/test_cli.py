@@ -214,6 +214,10 @@ def test_the_summary_names_what_was_passed_over(mixed, tmp_path):
     assert all(kind in passed for kind in ('2 RAW files', '1 PDF', '1 film')) and 'no pictures in the folder' in empty
     assert len(bearclf('predict', mixed, '--quiet').stderr.splitlines()) == 1
 
+def test_an_empty_name_is_no_folder():
+    r = bearclf('predict', '')
+    assert r.returncode == 2 and 'is empty' in r.stderr and len(r.stderr.splitlines()) == 1
+
 def test_with_a_table_complaints_are_heard(tmp_path):
     for i in range(12): (tmp_path/f'{i}.jpg').touch()
     said = bearclf('predict', tmp_path, '--csv', tmp_path/'out.csv').stderr.splitlines()

@@ -257,6 +257,30 @@ def test_a_move_and_a_table(pictures, tmp_path):
     bearclf(*args) # only the file that is no picture is left
     assert sorted((tmp_path/'bears.csv').read_text().splitlines()) == sorted(first.splitlines())
 
+def test_a_dry_run_tells_names_that_come_again(tmp_path):
+    "Cameras give the same names in each of their folders."
+    for i, folder in enumerate(('cam1', 'cam2', 'cam3', 'again')):
+        (tmp_path/'cards'/folder).mkdir(parents=True)
+        draw(('teddys',), random.Random(min(i, 2))).save(tmp_path/'cards'/folder/'IMG_0001.jpg')
+    args = 'predict', tmp_path/'cards', '--sort', tmp_path/'sorted'
+    would = {line.split(' to ')[-1] for line in bearclf(*args, '--dry-run').stdout.splitlines() if line.startswith('would')}
+    bearclf(*args)
+    assert would == {str(f) for f in (tmp_path/'sorted').rglob('*.jpg')} and len({Path(f).name for f in would}) == 3
+
+def test_the_report_tells_pictures_apart(pictures, tmp_path):
+    "By name at once; the whole path and all probabilities are there without a mouse."
+    long = pictures/'the holidays of 2025 in the national park'/'100_CANON'
+    long.mkdir(parents=True)
+    shutil.copy(next((pictures/'teddys').glob('*.jpg')), file := long/'IMG_0001.jpg')
+    card = replace(Classifier().card, labels=('mushroom', 'other'), thresholds=dict(mushroom=.5, other=.5))
+    (report := Report(tmp_path/'r.html', card)).add(dict(file=str(file), labels=['mushroom'], probs=dict(mushroom=.9, other=.1), error=''))
+    report.write()
+    page = (tmp_path/'r.html').read_text()
+    assert f'<summary>100_CANON/IMG_0001.jpg</summary>{file}<br>mushroom 0.90, no bear 0.10</details>' in page
+    assert '<title>What is in these pictures</title>' in page and 'Bears' not in page and 'title=' not in page
+    Report(tmp_path/'r.html', Classifier().card).write() # it is ours
+    assert '<h1>Bears in these pictures</h1>' in (tmp_path/'r.html').read_text()
+
 def test_the_report(pictures, tmp_path):
     nasty = pictures/'<b>&"nasty".jpg'
     shutil.copy(next((pictures/'teddys').glob('*.jpg')), nasty)

@@ -190,7 +190,7 @@ def test_places_that_are_no_files(tmp_path):
         os.mkfifo(tmp_path/'pipe.jpg')
         with pytest.raises(PictureError, match='not a regular file'): open_picture(tmp_path/'pipe.jpg')
     (tmp_path/'dangling.jpg').symlink_to(tmp_path/'gone')
-    with pytest.raises(PictureError, match='does not exist'): open_picture(tmp_path/'dangling.jpg')
+    with pytest.raises(PictureError, match='leads nowhere'): open_picture(tmp_path/'dangling.jpg')
     with pytest.raises(PictureError) as e: open_picture(tmp_path/'two\nlines\x1b[31m.jpg')
     one_sentence(e)
 
@@ -204,6 +204,18 @@ def test_a_name_that_is_no_text(tmp_path):
     with pytest.raises(PictureError) as e: open_picture(found)
     assert one_sentence(e).encode()
     print(verify(tmp_path, move=False))
+
+def test_names_of_all_scripts_are_shown_as_they_are():
+    for name in ('写真\u30001.jpg', 'Screenshot at 9.41.00\u202fAM.png', 'می\u200cخواهم.jpg', '👩\u200d🌾.jpg', 'a\u00a0b.jpg'):
+        assert pictures.shown(name) == name
+    for odd in ('\n', '\x1b', '\x9b', '\u2028', '\u202e', '\u2066', '\u200b', '\ufeff', '\udce4'): assert pictures.shown(f'a{odd}b') == 'a?b'
+
+@pytest.mark.parametrize('bits', [8, 10, 12, 14, 16])
+def test_the_bits_that_a_camera_uses_of_sixteen(bits):
+    deep = Image.fromarray((np.linspace(0, 2**bits - 1, 64*64).reshape(64, 64)).astype(np.uint16))
+    values = np.asarray(open_picture(encoded(deep, 'TIFF')))
+    assert values.min() == 0 and values.max() == 255 and 126 <= values.mean() <= 129
+    assert np.asarray(open_picture(encoded(deep, 'PNG'))).max() == round(255*(2**bits - 1)/65535)
 
 @pytest.mark.skipif(not hasattr(os, 'geteuid') or os.geteuid() == 0, reason='root may read everything')
 def test_no_permission(tmp_path):

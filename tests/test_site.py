@@ -591,6 +591,9 @@ def test_dropped_pasted_and_dragged_from_another_page(url, visit):
     expect(cards(page)).to_have_count(4)
     page.evaluate(DROP, [[], {'text/uri-list': 'https://example.com/bear.jpg'}, 'drop']) # nothing is fetched from there: `visit` looks
     expect(page.locator('#status')).to_contain_text('fetches nothing from elsewhere')
+    page.get_by_role('button', name='Remove all').click()
+    drop(page, event='paste', text_plain='https://example.com/bear.jpg')
+    expect(page.locator('#status')).to_contain_text('fetches nothing from elsewhere')
     expect(page.locator('.bc-card .bc-bars')).to_have_count(4)
 
 def page_cards(page): return page.locator('.bc-card')
@@ -650,16 +653,31 @@ def test_one_removed_all_removed_and_back(url, visit):
     page.get_by_role('button', name='Remove b.jpg').click()
     expect(names).to_have_text(['a.jpg', 'c.jpg'])
     undo = page.get_by_role('button', name='Undo')
-    expect(undo).to_be_focused()
-    page.keyboard.press('Enter')
+    expect(page.get_by_role('button', name='Remove c.jpg')).to_be_focused() # what is now in its place
+    undo.click()
     expect(names).to_have_text(['a.jpg', 'b.jpg', 'c.jpg'])
+    expect(page.get_by_role('button', name='Remove b.jpg')).to_be_focused()
     page.get_by_role('button', name='Remove all').click()
     expect(names).to_have_count(0)
     expect(page.locator('#status')).to_have_text('3 pictures are removed.')
+    expect(undo).to_be_focused()
     page.keyboard.press('Control+z')
     expect(names).to_have_text(['a.jpg', 'b.jpg', 'c.jpg'])
     expect(page.locator('.bc-bars')).to_have_count(3)
     expect(undo).to_be_hidden()
+
+@pytest.mark.parametrize('width', [1280, 320])
+def test_one_keeps_ones_place_in_a_long_list(url, visit, width):
+    page = visit(url, viewport=dict(width=width, height=700))
+    give(page, *((f'{i}.jpg', TEDDY_JPEG) for i in range(24)))
+    page.get_by_role('button', name='Remove 20.jpg').scroll_into_view_if_needed()
+    before = page.evaluate('scrollY')
+    page.get_by_role('button', name='Remove 20.jpg').click()
+    expect(page.get_by_role('button', name='Undo')).to_be_in_viewport()
+    assert abs(page.evaluate('scrollY') - before) < 300
+    page.keyboard.press('Control+z')
+    expect(page.get_by_role('button', name='Remove 20.jpg')).to_be_in_viewport()
+    assert abs(page.evaluate('scrollY') - before) < 300
 
 # Privacy, offline, and what a person sees
 
@@ -824,8 +842,12 @@ def test_without_a_network_the_page_says_so_and_tries_again(built, browser, serv
     page = browser.new_page()
     page.goto(url)
     expect(page.locator('#waiting')).to_contain_text('The model can not be made ready (network.bin.gz is missing (404))')
+    expect(page.get_by_role('status')).to_contain_text('can not be made ready')
+    page.get_by_role('button', name='Try again').press('Enter')
+    expect(page.locator('#waiting')).to_contain_text('(404)')
+    expect(page.get_by_role('button', name='Try again')).to_be_focused()
     model.with_suffix('.away').rename(model)
-    page.get_by_role('button', name='Try again').click()
+    page.keyboard.press('Enter')
     expect(page.locator('body')).to_have_attribute('data-ready', 'true')
     page.close()
 

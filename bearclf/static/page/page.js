@@ -26,7 +26,7 @@ function complain(words) {
   say(words)
 }
 
-function pending() { return queue.filter(isThere).length + busy }
+function pending() { return queue.filter(c => !isForgotten(c)).length + busy }
 
 // An element with its attributes and what is in it; text is never read as HTML.
 function make(tag, attributes = {}, ...children) {
@@ -46,12 +46,21 @@ const told = {
   ready(itsCard) {
     card = itsCard
     document.body.dataset.ready = 'true'
+    if (document.activeElement === $('waiting')) app.querySelector('.bc-choose').focus()
     $('waiting').hidden = true
     next()
   },
   failed(reason) {
-    const again = () => { loading('Getting the model ready…'); begin(settings, told) }
-    loading(`The model can not be made ready (${reason ?? 'no network?'}). `, button('bc-plain', 'Try again', again))
+    const words = `The model can not be made ready (${reason ?? 'no network?'}).`
+    const again = button('bc-plain', 'Try again', () => {
+      $('waiting').focus() // the button goes
+      loading('Getting the model ready…')
+      begin(settings, told)
+    })
+    const asked = document.activeElement === $('waiting')
+    loading(`${words} `, again)
+    if (asked) again.focus()
+    say(words)
   }}
 
 function loading(...words) {
@@ -59,13 +68,13 @@ function loading(...words) {
   $('waiting').replaceChildren(...words)
 }
 
-const isThere = c => shown.includes(c) || removed.some(r => r.card === c)
+const isForgotten = c => !shown.includes(c) && !removed.some(r => r.card === c)
 
 // The next pictures in turn, if who answers is there and free.
 async function next() {
   while (isReady && busy < AT_ONCE && queue.length) {
     const c = queue.shift()
-    if (!isThere(c)) continue
+    if (isForgotten(c)) continue
     busy++
     ask(c.file, words => { c.wait.textContent = words }).then(said => answered(c, said))
   }
@@ -74,17 +83,18 @@ async function next() {
 function answered(c, said) {
   busy--
   Object.assign(c, said)
-  if (c.thumbnail) { // small and upright
+  if (c.thumbnail && !isForgotten(c)) { // small and upright
     URL.revokeObjectURL(c.url)
     c.img.src = c.url = URL.createObjectURL(c.thumbnail)
   }
   c.box.dataset.seconds = c.seconds ?? ''
   c.thumbnail = null
   fill(c)
-  news.push(c)
+  if (shown.includes(c)) news.push(c)
   arrange()
   next()
   const left = pending()
+  if (!left && !news.length && !aside) return // it was removed meanwhile, which was said
   if (left) return say(`${number(left)} more to look at…${aside}`)
   say(news.length < 4 ? news.map(n => `${n.name}: ${n.error ?? words(n)[0] + '.'}`).join(' ') + aside
                       : `${number(news.length)} files are answered.${aside}`)
@@ -97,17 +107,18 @@ function answered(c, said) {
 function take(files, leftOut = 0) {
   if (!files.length) return
   if (leftOut) aside += ` Left out: ${many(leftOut, 'file')}, no picture${leftOut === 1 ? '' : 's'}.`
-  const fresh = files.slice(0, KEEP).map(file => ({name: file.webkitRelativePath || file.name, file}))
+  const name = file => paths.get(file) || file.webkitRelativePath || file.name
+  const fresh = files.slice(0, KEEP).map(file => ({name: name(file), file}))
   for (const c of fresh) draw(c)
   queue.push(...fresh)
   for (const r of removed) forget(r.card)
   removed = []
   shown = [...fresh, ...shown]
-  const old = shown.splice(KEEP), gone = old.length + files.length - fresh.length
+  const old = shown.splice(KEEP), more = files.length - fresh.length
   for (const c of old) forget(c)
-  const more = number(files.length - KEEP)
-  if (files.length > KEEP) aside += ` Left out: ${more} beyond the first ${number(KEEP)}; give them later.`
-  else if (gone) aside += ` The page keeps ${number(KEEP)}: the oldest ${number(gone)} made way.`
+  if (old.length) aside += ` The page keeps ${number(KEEP)}: the oldest ${number(old.length)} made way.`
+  if (more) aside += ` Left out: ${number(more)} beyond the first ${number(KEEP)}; `
+    + 'download the answers to these, then give the others.'
   fold(fresh)
   grid.prepend(...fresh.map(c => c.box))
   arrange()
@@ -137,8 +148,8 @@ function draw(c) {
   c.more.style.setProperty('--bc-labels', card?.labels.length ?? 5)
   const name = make('p', {className: 'bc-name', textContent: c.name})
   const title = make('div', {className: 'bc-title'}, c.head, name, c.toggle)
-  const x = button('bc-remove', '×', () => remove([c]), {ariaLabel: `Remove ${c.name}`})
-  c.box = make('li', {className: 'bc-card'}, c.frame, title, c.more, x)
+  c.x = button('bc-remove', '×', () => remove([c]), {ariaLabel: `Remove ${c.name}`})
+  c.box = make('li', {className: 'bc-card'}, c.frame, title, c.more, c.x)
 }
 
 // On a phone cards are lines, opened by a tap; what comes alone is open.
@@ -246,11 +257,13 @@ function arrange() {
 function remove(cards) {
   for (const r of removed) forget(r.card)
   removed = cards.map(c => ({card: c, before: shown[shown.indexOf(c) + 1]})).reverse()
+  const at = shown.indexOf(cards[0])
   shown = shown.filter(c => !cards.includes(c))
   for (const c of cards) c.box.remove()
   say(cards.length > 1 ? `${number(cards.length)} pictures are removed.` : `${cards[0].name} is removed.`)
   arrange()
-  $('undo').focus()
+  if (shown.length) shown[Math.min(at, shown.length - 1)].x.focus() // one's place in the list
+  else $('undo').focus()
 }
 
 function undo() {
@@ -260,9 +273,9 @@ function undo() {
     if (c.probs) fill(c) // the slider may have been moved
   }
   say(removed.length > 1 ? `${number(removed.length)} pictures are back.` : `${removed[0].card.name} is back.`)
-  removed = []
+  const {card: c} = removed.splice(0).at(-1) // the uppermost
   arrange()
-  app.querySelector('.bc-choose').focus()
+  c.x.focus()
   next()
 }
 
@@ -292,19 +305,29 @@ function save() {
 
 // Where pictures come from
 
-// What is in a folder that was dropped, and in those below it, by name.
+const paths = new WeakMap() // file -> its path in the folder that was dropped
+
+// What is in a folder that was dropped, and in those below it, by name; null for what can't be read.
 async function inside(entry) {
-  const got = how => new Promise((done, fail) => how(done, fail)).catch(() => [])
-  if (entry.isFile) return got((done, fail) => entry.file(file => done([file]), fail))
-  const reader = entry.createReader(), entries = []
-  for (let some; (some = await got((done, fail) => reader.readEntries(done, fail))).length;) entries.push(...some)
-  entries.sort((a, b) => a.name < b.name ? -1 : 1)
-  return (await Promise.all(entries.filter(e => !isAside(e.name)).map(inside))).flat()
+  const asked = how => new Promise((done, fail) => how(done, fail))
+  try {
+    if (entry.isFile) {
+      const file = await asked((done, fail) => entry.file(done, fail))
+      paths.set(file, entry.fullPath.slice(1))
+      return [file]
+    }
+    const reader = entry.createReader(), entries = []
+    for (let some; (some = await asked((done, fail) => reader.readEntries(done, fail))).length;) entries.push(...some)
+    entries.sort((a, b) => a.name < b.name ? -1 : 1)
+    return (await Promise.all(entries.filter(e => !isAside(e.name)).map(inside))).flat()
+  } catch { return [null] }
 }
 
-function takePicturesOf(files, certain = []) {
-  const pictures = [...certain, ...files.filter(isPicture)]
-  if (!pictures.length) return complain('There are no pictures in this folder.')
+function takePicturesOf(all, certain = []) {
+  const files = all.filter(Boolean), pictures = [...certain, ...files.filter(isPicture)]
+  const unread = all.length - files.length, none = `There are no pictures${unread ? ' that can be read' : ''} in this folder.`
+  if (!pictures.length) return complain(none)
+  if (unread) aside += ` Left out: ${number(unread)} that can not be read.`
   take(pictures, certain.length + files.length - pictures.length)
 }
 
@@ -343,8 +366,9 @@ async function takeExample(button) {
 }
 
 function pasted(e) {
-  const files = [...e.clipboardData.files], file = fromAddress(e.clipboardData.getData('text/plain').trim())
-  if (!files.length && !file) return
+  const files = [...e.clipboardData.files], text = e.clipboardData.getData('text/plain').trim()
+  const file = fromAddress(text)
+  if (!files.length && !file) return /^https?:\S+$/i.test(text) && complain(ELSEWHERE)
   e.preventDefault()
   take(files.length ? files : [file])
 }

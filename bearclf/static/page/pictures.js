@@ -77,7 +77,8 @@ export function isWhole(kind, bytes) {
   if (kind === 'jpeg') { // the mark of the end, after that of the scan: a thumbnail in the header has one too
     let at = 2
     const length = () => 256*bytes[at + 2] + bytes[at + 3]
-    while (bytes[at] === 0xff && bytes[at + 1] !== 0xda && at < bytes.length) at += 2 + length()
+    while (bytes[at] === 0xff && bytes[at + 1] !== 0xda && at < bytes.length)
+      at += bytes[at + 1] === 0xff ? 1 : 2 + length() // fill bytes
     return has(0xff, 0xd9, at) >= 0
   }
   if (kind === 'png') return hasEnd(new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength))
