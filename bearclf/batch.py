@@ -110,16 +110,15 @@ class Inputs:
         "Is `f`, which is no picture by its name, a folder that can't be read? Anything else is passed over."
         if os.path.isdir(f): return True
         kind = _PASSED_KIND.get(os.path.splitext(f)[1].lower())
-        if kind and not self._left_out(f, path): self.passed[kind] += 1
+        if kind and not (self._is_outside(self._real(f)) or self._excluded(f, path)): self.passed[kind] += 1
 
     def _real(self, f):
         if is_address(f): return f
         return os.path.realpath(f) if os.path.islink(f) else os.path.join(self._folder(f.parent), f.name)
 
-    def _left_out(self, f, path):
-        if self.outside and self._real(f).startswith(self.outside):
-            self.under += 1
-            return True
+    def _is_outside(self, real): return self.outside is not None and real.startswith(self.outside)
+
+    def _excluded(self, f, path):
         return any(fnmatch(way, p) for p in self.exclude for way in _ways(f, path, os.path.isabs(p)))
 
     def __iter__(self):
@@ -129,8 +128,10 @@ class Inputs:
         for path in self.paths:
             f = None
             for f in self._of(path):
-                if self._real(f) not in seen and not self._left_out(f, path):
-                    seen.add(self._real(f))
+                real = self._real(f)
+                if self._is_outside(real): self.under += 1
+                elif real not in seen and not self._excluded(f, path):
+                    seen.add(real)
                     yield f
             if f is None: self.empty.append(path)
         if not seen: raise DataError(self._nothing())

@@ -16,7 +16,7 @@ from .data import labels_below
 from .inference import Classifier
 from .labels import as_label
 from .manifest import aside_of, is_linked_to, listed_files, move_recorded, rows_follow, settle
-from .pictures import (BearclfError, DataError, LABELS_CSV, PictureError, folder_entries, open_picture, picture_files,
+from .pictures import (BearclfError, DataError, PictureError, folder_entries, open_picture, picture_files,
                               shown, static, threaded)
 
 # %% ../nbs/16_clean.ipynb #088e742b
@@ -91,9 +91,10 @@ class _Moves:
         o = self.pictures[place]
         was = place, o.file, o.labels, o.state
         if not o.file.is_file(): raise DataError(f'{shown(o.file)} is gone; something else has moved or deleted it.')
-        if is_linked_to(self.path, o.file):
-            raise DataError(f'{shown(o.file)} lies in a folder that is only linked to, so it stays there; '
-                            f'give it other labels in {LABELS_CSV}.')
+        for f in (o.file, Path(dest)):
+            if is_linked_to(self.path, f):
+                raise DataError(f'{shown(f.parent)} is only linked to, or in such a folder, so nothing is moved there or '
+                                'away; work in that folder itself.')
         try: o.file = move_recorded(self.path, o.file, dest, why, listed_files(self.path), labels=[*labels])
         except OSError as e: raise DataError(f'{shown(o.file)} can not be moved ({e.strerror or e}).') from None
         o.labels, o.state = labels, state

@@ -88,9 +88,9 @@ def _label_troubles(pictures):
     counts = Counter(l for o in pictures for l in o.labels)
     for l in counts:
         if why := unfit_label(l): yield f'The label {shown(l)!r} {why}; rename its folder, or mend it in {LABELS_CSV}.'
-        if {*map(as_label, l.split(','))} & {*counts} - {l}:
+        if ',' in l and {*map(as_label, l.split(','))} <= {*counts}:
             yield (f'The label {shown(l)!r} has a comma; several labels are split by a semicolon, as in "a;b": '
-                   f'mend it in {LABELS_CSV}.')
+                   f'mend it in {LABELS_CSV}, or rename its folder.')
     if len({frozenset(o.labels) for o in pictures}) < 2:
         yield (f'All pictures have the same label ({shown(", ".join(counts) or "none")}); '
                'training needs at least two folders of different labels.')

@@ -83,8 +83,8 @@ def answers(
 
 # %% ../nbs/20_evaluate.ipynb #7580f408
 def _rests_on(pred, y, labels, shows=None):
-    "How many pictures each figure rests on, or how many different photographs these are joined of."
-    def number(rows): return int(rows.sum()) if shows is None else len(np.unique(shows[rows]))
+    "How many pictures each figure rests on, or different photographs that these are joined of, if they are fewer."
+    def number(rows): return int(min(rows.sum(), rows.sum() if shows is None else len(np.unique(shows[rows]))))
     all_of_them = number(np.ones(len(y), bool))
     res = {('all', 'mAP'): all_of_them, ('all', 'exact match'): all_of_them,
            ('all', 'false bears'): number(_nothing(y, labels)),
@@ -96,7 +96,7 @@ def _rests_on(pred, y, labels, shows=None):
 # %% ../nbs/20_evaluate.ipynb #7580f409
 def _draws(n, n_boot, seed, shows=None):
     "How often each of `n` pictures counts in each bootstrap sample, in pieces (up to 100 samples, n)."
-    rng, of = np.random.default_rng(seed), np.arange(n)[:, None] if shows is None else np.asarray(shows)
+    rng, of = np.random.default_rng(seed), np.arange(n)[:, None] if shows is None else shows
     photographs = of.max() + 1
     for at in range(0, n_boot, 100):
         some = rng.multinomial(photographs, np.full(photographs, 1/photographs), size=min(100, n_boot - at))
@@ -146,6 +146,7 @@ def evaluate(
     if not probs.shape == y.shape == (len(probs), len(labels)) or not len(probs):
         raise ValueError(f'probs {probs.shape} and targets {y.shape} must both be (pictures, {len(labels)}), '
                          'with at least one picture.')
+    if shows is not None: shows = np.asarray(shows)
     pred = answers(probs, labels, thresholds, single)
     value = weighted_scores(probs, pred, y, np.ones((1, len(y))), labels)
     boots = [weighted_scores(probs, pred, y, w, labels) for w in _draws(len(y), n_boot, seed, shows)]

@@ -16,7 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from string import Template
 
-from .labels import read_labels_csv
+from .labels import FORMULA, read_labels_csv
 from .pictures import (DataError, LABELS_CSV, append_whole, beside, check_writable, picture_files, shown, static,
                               whole_file)
 
@@ -110,16 +110,18 @@ def record_move(
 
 # %% ../nbs/12_manifest.ipynb #d57b805e
 def _told_of(root):
-    "What the manifest in `root` says of photographs; nothing where its first line is of another program."
-    lines = read_manifest(root)
-    try: first = next(lines, {})
+    "What the manifest in `root` says of photographs. One whose first line is no JSON object is of another program."
+    file = Path(root)/MANIFEST
+    try:
+        with open(file, 'rb') as f: _row_in(f.readline(), file, 1)
     except DataError: return {}
-    return follow_moves(itertools.chain([first], lines))
+    except OSError: pass # there is none, or it can't be read, which is told now
+    return follow_moves(read_manifest(root))
 
 def of_one_page(
     files:Iterable[str|Path] # photographs
 )->list[list]: # groups of two or more of `files`
-    "Those that manifests in the folders above say are of one page. `DataError` for one of ours that can't be read."
+    "Those that manifests in the folders above say are of one page. `DataError` for one that can't be read."
     manifests, pages = {}, defaultdict(list)
     for f in files:
         file = Path(os.path.realpath(f))
@@ -428,14 +430,16 @@ def _table_of(page):
 
 # %% ../nbs/12_manifest.ipynb #02a35b21
 def _write_credits_csv(out, path, rows):
-    "The table of credits: `rows` is (file, what the manifest knows of it)."
+    "The table of credits: `rows` is (file, what the manifest knows of it). What strangers wrote is no formula there."
     known = _CREDITED[1:-1]
     with whole_file(out) as part, open(part, 'w', encoding='utf-8', errors='surrogateescape', newline='') as f:
         table = csv.writer(f, lineterminator='\n')
         table.writerow(_CREDITED)
         for file, row in rows:
             cells = [str(row.get(k, '')).encode('utf-8', 'replace').decode() for k in known]
-            table.writerow([Path(os.path.relpath(file, path)).as_posix(), *cells, _deed(str(row.get('licence', '')))])
+            cells = [f"'{cell}" if FORMULA.match(cell) else cell for cell in cells]
+            name = Path(os.path.relpath(file, path)).as_posix()
+            table.writerow([f'./{name}' if FORMULA.match(name) else name, *cells, _deed(str(row.get('licence', '')))])
 
 # %% ../nbs/12_manifest.ipynb #21c09717
 def _groups(path):

@@ -167,8 +167,11 @@ def _labels_of(pictures, places): return {label for i in places for label in pic
 def _chosen_by_chance(pictures, twins, valid_pct, seed):
     """Indices to validate on: each group of `twins` on one side, one larger than the share to validate on in training,
     and no label there with all its pictures."""
-    chosen, most = set(RandomSplitter(valid_pct=valid_pct, seed=seed)(pictures)[1]), max(1, valid_pct*len(pictures))
-    valid = {i for i in twins if min(twins[i]) in chosen and len(twins[i]) <= most}
+    wanted = valid_pct*len(pictures)
+    free = [i for i in range(len(pictures)) if len(twins[i]) <= max(1, wanted)]
+    share = valid_pct if len(free) == len(pictures) else min(.5, wanted/max(1, len(free)))
+    chosen = {free[j] for j in RandomSplitter(valid_pct=share, seed=seed)(free)[1]}
+    valid = {i for i in free if min(twins[i]) in chosen}
     for label in sorted(_labels_of(pictures, twins)):
         those = {i for i,p in enumerate(pictures) if label in p.labels}
         if those <= valid: valid -= twins[min(those)]

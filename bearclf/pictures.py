@@ -72,7 +72,8 @@ class DataError(BearclfError):
     "A folder, a file or a table of labels that can't be used; the message says why and what to do."
 
 # %% ../nbs/10_pictures.ipynb #30bcb382
-_UNFIT = re.compile(r'[\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]')
+_UNFIT = re.compile(r'[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f'
+                    r'\ud800-\udfff\ufeff\ufff9-\ufffb\ufffe\uffff\U000e0001]')
 
 def fits_a_line(
     text:str

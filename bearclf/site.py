@@ -7,7 +7,7 @@ __all__ = ['WEB', 'POLICY', 'MAX_BYTES', 'packages', 'has_hash', 'NotHad', 'from
            'page_html', 'icon', 'site_files', 'build_site', 'site']
 
 # %% ../nbs/33_site.ipynb #6074dd1b
-import base64, gzip, hashlib, html, io, json, os, random, shlex, shutil, string, subprocess, tarfile, tempfile
+import base64, gzip, hashlib, html, io, json, os, random, shutil, string, subprocess, tarfile, tempfile
 from pathlib import Path
 
 from PIL import Image
@@ -244,6 +244,6 @@ def site(
     if _HEIC not in sizes:
         print('HEIC pictures open only where the browser can (Safari): their decoder, libheif-js, could not be had. '
               'With npm and a network it is fetched, without them --runtime takes a folder that has it.')
-    folder = shlex.quote(shown(args.out))
+    folder = subprocess.list2cmdline([shown(args.out)])
     print(f'Put the folder on any web space, or see it here: python -m http.server --directory {folder}')
     return 0

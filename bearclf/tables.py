@@ -6,7 +6,7 @@
 __all__ = ['text_form', 'check_output', 'Table', 'open_table']
 
 # %% ../nbs/31_tables.ipynb #035f9550
-import csv, glob, io, json, os, re, time
+import csv, glob, io, json, os, time
 from array import array
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, contextmanager, suppress
@@ -17,7 +17,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from .batch import file_state
-from .labels import COLUMNS
+from .labels import COLUMNS, FORMULA
 from .pictures import (BearclfError, DataError, append_whole, beside, check_writable, is_litter, is_picture,
                               shown, whole_file, whole_folder)
 
@@ -40,31 +40,30 @@ class _JsonLines:
         return {k: row[k] for k in ('file', 'labels', 'probs', 'error', 'bytes', 'modified', 'model')}
 
 # %% ../nbs/31_tables.ipynb #c042b0ae
+def _unfit(label):
+    return DataError(f'The label "{shown(label)}" can not stand in such a table; take --jsonl, or train with another name.')
+
 def _columns(labels):
     "The names of a table's columns. `DataError` if the labels can't be among them."
     names = [*COLUMNS[:2], *labels, *COLUMNS[2:]]
     for label in labels:
-        if names.count(label) > 1 or ';' in label:
-            raise DataError(f'The label "{label}" can not stand in such a table; '
-                            'take --jsonl, or train with another name.')
+        if names.count(label) > 1 or ';' in label: raise _unfit(label)
     return names
 
 # %% ../nbs/31_tables.ipynb #eb093154
-_FORMULA = re.compile(r'\s*[=+\-@＝＋－＠]')
-
 def _no_formula(text):
-    """A path, or a sentence that begins with one, which no spreadsheet takes for a formula (CSV injection, OWASP); it
-    still names the same file."""
-    return f'./{text}' if _FORMULA.match(text) else text
+    "A path, or a sentence that begins with one, that no spreadsheet takes for a formula; it still names the same file."
+    return f'./{text}' if FORMULA.match(text) else text
 
 def _as_was(text):
     rest = text.removeprefix('./')
-    return rest if _FORMULA.match(rest) else text
+    return rest if FORMULA.match(rest) else text
 
 class _Csv:
     "`file`, `labels` joined by `;`, the probability of each label, `error`, and the rest."
     def __init__(self, labels):
         self.labels, self.names = labels, _columns(labels)
+        for label in filter(FORMULA.match, labels): raise _unfit(label)
         self.head = self.begins = self._line(self.names)
 
     def _line(self, values):

@@ -85,7 +85,7 @@ class Held(NamedTuple):
     pair_heard:list       # `Heard` of each, likewise
 
     def __eq__(self, other): return self is other # pandas compares `attrs`, and copies them
-    __hash__ = object.__hash__
+    __ne__, __hash__ = object.__ne__, object.__hash__
     def __deepcopy__(self, memo): return self
 
 # %% ../nbs/23_train.ipynb #365c7781
@@ -318,7 +318,7 @@ def train(
     trained on, an `out` that cannot be written or numbers out of range, `PictureError` for one that vanishes,
     `TrainingError` for an unknown `arch` or weights out of reach, `MachineError` for want of memory or space.
     Cross-validation: Stone, 1974, doi:10.1111/j.2517-6161.1974.tb00994.x."""
-    if epochs < 1 or tuning < 0: raise DataError(f'epochs={epochs}, tuning={tuning}: give 1 or more, 0 or more.')
+    if epochs < 1 or tuning < 0: raise DataError(f'epochs is {epochs}, tuning {tuning}: at least 1 and 0 are needed.')
     if tuning: check_tunable(arch)
     with whole_file(out) as part, long_work('Training', out):
         pictures = read_labels(path, corrections)

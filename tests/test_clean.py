@@ -90,7 +90,10 @@ def test_what_lies_in_a_folder_that_is_linked_to_stays(root, tmp_path):
     assert places
     for i in places:
         with pytest.raises(DataError, match='only linked to'): c.set_aside(i)
-        with pytest.raises(DataError, match='labels.csv'): c.move(i, 'other')
+        with pytest.raises(DataError, match='only linked to'): c.move(i, 'other')
+    with pytest.raises(DataError, match='only linked to'): # nor is anything put there
+        c.move(next(i for i, o in enumerate(c.pictures) if o.file.parent.name == 'grizzly'), 'theirs')
+    assert c.undo() is None
     assert tree(tmp_path/'theirs') == before
 
 def test_labels_that_are_no_folders(root):

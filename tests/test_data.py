@@ -5,6 +5,7 @@ import pytest
 
 from bearclf import data
 from bearclf.data import Labelled, read_labels
+from bearclf.labels import refuse_twins, unfit_label
 from bearclf.pictures import DataError, PictureError, sha256
 from helpers import one_sentence, photo
 
@@ -68,6 +69,10 @@ def test_labels_that_say_the_same(folder):
     comma = [Labelled(o.file, ('grizzly, teddys',) if i < 2 else ('grizzly',) if i % 2 else ('teddys',)) for i, o in enumerate(pictures*2)]
     with pytest.raises(DataError, match='split by a semicolon') as e: data.check_trainable(comma)
     one_sentence(e)
+    for label in ('grizzly\u200d', 'griz\u200czly', 'GRIZZLY'): # they look alike
+        with pytest.raises(DataError, match='differ only'): refuse_twins(['grizzly', label])
+    for label in ('\u200d', 'griz\xadzly', 'grizzly\u200b'): assert unfit_label(label)
+    assert not unfit_label('خرس\u200cسیاه') and not unfit_label('ツキノワ\u3000グマ')
 
 def test_one_picture_under_two_labels_and_an_empty_label(folder):
     photo(7).save(folder/'black bear'/'another.jpg')

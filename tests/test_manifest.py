@@ -105,6 +105,14 @@ def test_credits_of_a_title_that_was_cut_in_a_letter(tmp_path):
     write_credits(tmp_path)
     with open(tmp_path/'credits.csv', encoding='utf-8', newline='') as f: assert next(csv.DictReader(f))['title'] == 'Bear ?'
 
+def test_credits_hold_no_formula(tmp_path):
+    download('grizzly', n=1, source=Drawn(), dest=tmp_path)
+    [row] = rows(tmp_path)
+    with Manifest(tmp_path) as m: m.add(row | dict(title='=HYPERLINK("http://evil")', photographer='@ann'))
+    write_credits(tmp_path)
+    with open(tmp_path/'credits.csv', encoding='utf-8', newline='') as f: [said] = csv.DictReader(f)
+    assert said['title'] == '\'=HYPERLINK("http://evil")' and said['photographer'] == "'@ann"
+
 @pytest.mark.parametrize('written', ['grizzly\\a\u0308.jpg', 'grizzly/\u00e4.jpg', './grizzly//a\u0308.jpg'])
 def test_lines_of_a_table_follow_however_they_are_written(tmp_path, written):
     root = tmp_path/'set'

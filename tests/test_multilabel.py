@@ -56,7 +56,7 @@ def test_what_looks_alike_in_large_groups_leaves_enough_to_learn_from():
     twins = {i: {*range(120)} if i < 120 else {i} for i in range(200)}
     for seed in range(40):
         rest, valid = multilabel.hold_aside(pictures, seed=seed, twins=twins)
-        assert 1 <= len(valid) <= 40 and sorted(rest + valid) == [*range(200)] and not {*range(120)} & {*valid}
+        assert 30 <= len(valid) <= 40 and sorted(rest + valid) == [*range(200)] and not {*range(120)} & {*valid}
     few, twins = pictures[:8], {i: {0, 2, 4, 6} if i % 2 == 0 else {i} for i in range(8)}
     for seed in range(100): # no chance decides whether there is a split
         rest, valid = multilabel.hold_aside(few, seed=seed, twins=twins)

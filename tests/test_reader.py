@@ -41,8 +41,8 @@ def test_a_picture_that_hangs_or_kills_its_worker(tmp_path, monkeypatch):
     with Reader() as reader, ThreadPoolExecutor() as pool:
         hangs = pool.submit(reader.ask, b'hang')
         time.sleep(.2)
-        assert 'probs' in reader.ask(TEDDY_JPEG) and not hangs.done() # the other worker goes on
-        (tmp_path/'over').touch()
+        try: assert 'probs' in reader.ask(TEDDY_JPEG) and not hangs.done() # the other worker goes on
+        finally: (tmp_path/'over').touch()
         assert f'more than {MAX_SECONDS} seconds' in hangs.result()['error']
         assert 'broke down' in reader.ask(b'crash')['error']
         assert 'probs' in reader.ask(TEDDY_JPEG)

@@ -842,7 +842,7 @@ def test_without_a_network_the_page_says_so_and_tries_again(built, browser, serv
     page = browser.new_page()
     page.goto(url)
     expect(page.locator('#waiting')).to_contain_text('The model can not be made ready (network.bin.gz is missing (404))')
-    expect(page.get_by_role('status')).to_contain_text('can not be made ready')
+    expect(page.get_by_role('alert')).to_contain_text('can not be made ready')
     page.get_by_role('button', name='Try again').press('Enter')
     expect(page.locator('#waiting')).to_contain_text('(404)')
     expect(page.get_by_role('button', name='Try again')).to_be_focused()

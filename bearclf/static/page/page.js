@@ -51,16 +51,16 @@ const told = {
     next()
   },
   failed(reason) {
-    const words = `The model can not be made ready (${reason ?? 'no network?'}).`
     const again = button('bc-plain', 'Try again', () => {
       $('waiting').focus() // the button goes
+      $('waiting').removeAttribute('role')
       loading('Getting the model ready…')
       begin(settings, told)
     })
     const asked = document.activeElement === $('waiting')
-    loading(`${words} `, again)
+    $('waiting').setAttribute('role', 'alert')
+    loading(`The model can not be made ready (${reason ?? 'no network?'}). `, again)
     if (asked) again.focus()
-    say(words)
   }}
 
 function loading(...words) {
@@ -325,8 +325,8 @@ async function inside(entry) {
 
 function takePicturesOf(all, certain = []) {
   const files = all.filter(Boolean), pictures = [...certain, ...files.filter(isPicture)]
-  const unread = all.length - files.length, none = `There are no pictures${unread ? ' that can be read' : ''} in this folder.`
-  if (!pictures.length) return complain(none)
+  const unread = all.length - files.length
+  if (!pictures.length) return complain(`There are no pictures${unread ? ' that can be read' : ''} in this folder.`)
   if (unread) aside += ` Left out: ${number(unread)} that can not be read.`
   take(pictures, certain.length + files.length - pictures.length)
 }
@@ -396,6 +396,7 @@ function listen() {
   $('close').onclick = () => $('large').close()
   $('large').onclick = e => { if (e.target === $('large')) $('large').close() } // beside the picture
   addEventListener('keydown', e => {
+    if (e.repeat && e.target.classList.contains('bc-remove')) e.preventDefault() // one at a time
     if (!((e.ctrlKey || e.metaKey) && e.key === 'z' && removed.length)) return
     e.preventDefault()
     undo()
