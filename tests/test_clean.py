@@ -244,10 +244,10 @@ def test_in_a_browser(root, served, browser):
     card('zz.jpg').get_by_role('button', name='Move').click()
     says('1 moved')
     assert not zz.exists() and (root/'black_bear'/'zz.jpg').is_file()
-    card('copy.png').get_by_role('button', name='Set aside').focus()                 # by keyboard
+    card('black_bear-grizzly-42-0000.jpg').get_by_role('button', name='Set aside').focus()                 # by keyboard
     browser.keyboard.press('Enter')
     says('1 set aside')
-    assert (beside(root)/'two_kinds'/'copy.png').is_file() and 'copy.png' in (beside(root)/'labels.csv').read_text()
+    assert (beside(root)/'two_kinds'/'black_bear-grizzly-42-0000.jpg').is_file() and 'black_bear-grizzly-42-0000.jpg' in (beside(root)/'labels.csv').read_text()
     browser.keyboard.press('Enter')                                                  # a second time: said, nothing done
     says('undo brings it back')
     browser.get_by_role('button', name='Keep the rest, next page').click()
@@ -256,7 +256,7 @@ def test_in_a_browser(root, served, browser):
     browser.locator('.bc-card').first.get_by_role('button', name='Keep').click()
     says('5 kept')
     assert [(o['file'], o['moved_to'], o['why']) for o in read_manifest(root) if 'why' in o] == [
-        ('teddys/zz.jpg', 'black_bear/zz.jpg', 'by hand'), ('two_kinds/copy.png', f'../{beside(root).name}/two_kinds/copy.png', 'by hand')]
+        ('teddys/zz.jpg', 'black_bear/zz.jpg', 'by hand'), ('two_kinds/black_bear-grizzly-42-0000.jpg', f'../{beside(root).name}/two_kinds/black_bear-grizzly-42-0000.jpg', 'by hand')]
     for left in ('4 kept', '0 kept', '0 set aside', '0 moved'):                      # all the way back, over the end of the page
         browser.get_by_role('button', name='Undo').click()
         says(left)
