@@ -82,9 +82,9 @@ def answers(
     return res & (kinds | ~res[:, kinds].any(1, keepdims=True))
 
 # %% ../nbs/20_evaluate.ipynb #7580f408
-def _rests_on(pred, y, labels, shows=None):
+def _rests_on(pred, y, labels, shows):
     "How many pictures each figure rests on, or different photographs that these are joined of, if they are fewer."
-    def number(rows): return int(min(rows.sum(), rows.sum() if shows is None else len(np.unique(shows[rows]))))
+    def number(rows): return int(min(rows.sum(), len(np.unique(shows[rows]))))
     all_of_them = number(np.ones(len(y), bool))
     res = {('all', 'mAP'): all_of_them, ('all', 'exact match'): all_of_them,
            ('all', 'false bears'): number(_nothing(y, labels)),
@@ -94,13 +94,12 @@ def _rests_on(pred, y, labels, shows=None):
     return res
 
 # %% ../nbs/20_evaluate.ipynb #7580f409
-def _draws(n, n_boot, seed, shows=None):
-    "How often each of `n` pictures counts in each bootstrap sample, in pieces (up to 100 samples, n)."
-    rng, of = np.random.default_rng(seed), np.arange(n)[:, None] if shows is None else shows
-    photographs = of.max() + 1
+def _draws(shows, n_boot, seed):
+    "How often each picture counts in each bootstrap sample of photographs, in pieces (up to 100 samples, pictures)."
+    rng, photographs = np.random.default_rng(seed), shows.max() + 1
     for at in range(0, n_boot, 100):
         some = rng.multinomial(photographs, np.full(photographs, 1/photographs), size=min(100, n_boot - at))
-        yield some[:, of].prod(2).astype(float)
+        yield some[:, shows].prod(2).astype(float)
 
 # %% ../nbs/20_evaluate.ipynb #ba465220
 def wilson(
@@ -146,10 +145,10 @@ def evaluate(
     if not probs.shape == y.shape == (len(probs), len(labels)) or not len(probs):
         raise ValueError(f'probs {probs.shape} and targets {y.shape} must both be (pictures, {len(labels)}), '
                          'with at least one picture.')
-    if shows is not None: shows = np.asarray(shows)
+    shows = np.arange(len(y))[:, None] if shows is None else np.asarray(shows)
     pred = answers(probs, labels, thresholds, single)
     value = weighted_scores(probs, pred, y, np.ones((1, len(y))), labels)
-    boots = [weighted_scores(probs, pred, y, w, labels) for w in _draws(len(y), n_boot, seed, shows)]
+    boots = [weighted_scores(probs, pred, y, w, labels) for w in _draws(shows, n_boot, seed)]
     boot = {k: np.concatenate([b[k] for b in boots]) for k in value}
     rests = _rests_on(pred, y, labels, shows)
     value = {k: v if rests[k] else np.nan for k,(v,) in value.items()}

@@ -16,7 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from string import Template
 
-from .labels import FORMULA, read_labels_csv
+from .labels import FORMULA, no_formula, read_labels_csv
 from .pictures import (DataError, LABELS_CSV, append_whole, beside, check_writable, picture_files, shown, static,
                               whole_file)
 
@@ -438,8 +438,7 @@ def _write_credits_csv(out, path, rows):
         for file, row in rows:
             cells = [str(row.get(k, '')).encode('utf-8', 'replace').decode() for k in known]
             cells = [f"'{cell}" if FORMULA.match(cell) else cell for cell in cells]
-            name = Path(os.path.relpath(file, path)).as_posix()
-            table.writerow([f'./{name}' if FORMULA.match(name) else name, *cells, _deed(str(row.get('licence', '')))])
+            table.writerow([no_formula(Path(os.path.relpath(file, path)).as_posix()), *cells, _deed(str(row.get('licence', '')))])
 
 # %% ../nbs/12_manifest.ipynb #21c09717
 def _groups(path):

@@ -17,7 +17,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from .batch import file_state
-from .labels import COLUMNS, FORMULA
+from .labels import COLUMNS, FORMULA, no_formula
 from .pictures import (BearclfError, DataError, append_whole, beside, check_writable, is_litter, is_picture,
                               shown, whole_file, whole_folder)
 
@@ -51,11 +51,8 @@ def _columns(labels):
     return names
 
 # %% ../nbs/31_tables.ipynb #eb093154
-def _no_formula(text):
-    "A path, or a sentence that begins with one, that no spreadsheet takes for a formula; it still names the same file."
-    return f'./{text}' if FORMULA.match(text) else text
-
 def _as_was(text):
+    "What `no_formula` was given."
     rest = text.removeprefix('./')
     return rest if FORMULA.match(rest) else text
 
@@ -73,8 +70,8 @@ class _Csv:
 
     def record(self, row):
         probs = [f'{row["probs"][k]:.6f}' if row['probs'] else '' for k in self.labels]
-        more = [_no_formula(row['error']), *(row[k] for k in self.names[-3:])]
-        return self._line([_no_formula(row['file']), ';'.join(row['labels']), *probs, *more])
+        more = [no_formula(row['error']), *(row[k] for k in self.names[-3:])]
+        return self._line([no_formula(row['file']), ';'.join(row['labels']), *probs, *more])
 
     def whole(self, record): return record.count(b'"') % 2 == 0
 

@@ -1,9 +1,10 @@
 "What several of the tests need."
 import hashlib, io, json, math, multiprocessing, os, random, shutil, signal, socket, struct, subprocess, sys, time, zlib
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
+import psutil, pytest
 from PIL import Image
 
 from bearclf import drawn
@@ -99,6 +100,16 @@ def killed_at_every_moment(root, work):
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
 
 FLAGS = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()
+
+@contextmanager
+def chromium():
+    "Debian's browser. A test is skipped where it is not installed, but not in CI."
+    if not (CHROMIUM or os.environ.get('CI')): pytest.skip('chromium is not installed (apt-get install chromium)')
+    from playwright.sync_api import sync_playwright
+    with sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
 
 def keep_screenshots(request, pages):
     "What the open pages show, in `failures`, for one who looks into a failed test."

@@ -1,18 +1,18 @@
 "The page in a real browser (Debian's chromium): uploads of every kind, hostile ones too, two visitors, a phone, the keyboard; and its server."
-import base64, csv, io, json, os, random, re, socket, subprocess, sys, threading, time, urllib.error, urllib.request
+import base64, csv, io, json, random, re, socket, subprocess, sys, threading, time, urllib.error, urllib.request
 from pathlib import Path
 
 import nbformat, pillow_heif, psutil, pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from bearclf.server import _notebook, _settings
 from bearclf.drawn import draw
 from bearclf.inference import Classifier
 from bearclf.pictures import OTHER, in_words
 from bearclf.reader import MAX_BYTES
-from helpers import App, CHROMIUM, COMMAND, DROP, FLAGS, PAGE_PATIENCE, PATIENCE, encoded, eventually, free_port, keep_screenshots, moved
+from helpers import App, COMMAND, DROP, PAGE_PATIENCE, PATIENCE, chromium, encoded, eventually, free_port, keep_screenshots, moved
 from tiny_model import CROP, LABELS, card, tiny_model
 
 ROOT = Path(__file__).parent.parent
@@ -39,11 +39,7 @@ def app(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def browser():
-    if not (CHROMIUM or os.environ.get('CI')): pytest.skip('chromium is not installed (apt-get install chromium)')
-    with sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
+    with chromium() as browser: yield browser
 
 @pytest.fixture
 def visit(browser, request, model, line): # servers and lines are made ready first, so that they end after the pages that they serve

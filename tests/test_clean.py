@@ -10,7 +10,7 @@ from bearclf.clean import Cleaner
 from bearclf.data import read_labels
 from bearclf.manifest import follow_moves, read_manifest
 from bearclf.pictures import DataError, picture_files
-from helpers import CHROMIUM, FLAGS, HOSTILE, PAGE_PATIENCE, PATIENCE, beside, contents, eventually, in_copies_of, keep_screenshots, kill_at, nothing_lost, tree
+from helpers import HOSTILE, PAGE_PATIENCE, PATIENCE, beside, chromium, contents, eventually, in_copies_of, keep_screenshots, kill_at, nothing_lost, tree
 from tiny_model import tiny_model
 
 # ---- the manifest
@@ -212,11 +212,8 @@ def served(root):
 @pytest.fixture
 def browser(request):
     "A page of Debian's Chromium. No error may be said in its console; of a test that fails a screenshot is left."
-    if not (CHROMIUM or os.environ.get('CI')): pytest.skip('chromium is not installed (apt-get install chromium)')
-    from playwright.sync_api import sync_playwright
-    with sync_playwright() as p:
-        chromium = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = chromium.new_page(viewport=dict(width=1280, height=900))
+    with chromium() as chrome:
+        page = chrome.new_page(viewport=dict(width=1280, height=900))
         page.route(lambda url: '127.0.0.1' not in url, lambda route: route.fulfill(status=200, body=''))  # fonts that Voila asks for
         page.errors = []
         page.on('console', lambda m: page.errors.append(m.text) if m.type == 'error' else None)
@@ -225,8 +222,7 @@ def browser(request):
         failed = request.session.testsfailed
         yield page
         if request.session.testsfailed > failed or page.errors: keep_screenshots(request, [page])
-        chromium.close()
-        assert page.errors == []
+    assert page.errors == []
 
 def test_in_a_browser(root, served, browser):
     was, files, rows = contents(root), picture_files(root), sorted((root/'labels.csv').read_text().splitlines())

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import numpy as np, onnx, onnxruntime as ort
 import pillow_heif, pytest
 from PIL import Image
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from bearclf import site as room
 from bearclf.drawn import draw
@@ -17,7 +17,7 @@ from bearclf.page import SURENESS, examples
 from bearclf.pictures import BearclfError, CutShort, DECODE_SIDE, MAX_PIXELS, PictureError, open_picture, spoken
 from bearclf.site import MAX_BYTES, build_site, packages, site
 from bearclf.wasm import _whole_numbers, for_browsers
-from helpers import CHROMIUM, DROP, FLAGS, PAGE_PATIENCE, encoded, keep_screenshots, moved
+from helpers import DROP, PAGE_PATIENCE, chromium, encoded, keep_screenshots, moved
 from tiny_model import LABELS, card, tiny_model
 
 RUNTIME = os.environ.get('BEARCLF_RUNTIME')
@@ -89,11 +89,7 @@ def url(built): return built('bears')
 
 @pytest.fixture(scope='module')
 def browser():
-    if not (CHROMIUM or os.environ.get('CI')): pytest.skip('chromium is not installed (apt-get install chromium)')
-    with sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
+    with chromium() as browser: yield browser
 
 @pytest.fixture
 def visit(browser, server, request):
